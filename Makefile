@@ -1,0 +1,57 @@
+# Every target works from a fresh clone and needs no activated environment.
+
+PYTHON ?= $(shell scripts/find_python.sh)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test serve bench lint fmt clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: $(STAMPS)/serve ## inpaint the sample pictures on a real Triton: look at out/demo/
+	$(BIN)/python -m clients.demo
+
+serve: $(STAMPS)/serve ## serve on this machine until Ctrl-C
+	$(BIN)/atelier serve
+
+test: $(STAMPS)/dev ## run every test
+	$(BIN)/python -m pytest
+
+bench: $(STAMPS)/dev ## run the benchmarks that run on this machine: perf/results/
+	$(BIN)/python -m perf all
+
+lint: $(STAMPS)/dev ## formatter, linter, types, the model repositories, in check mode
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/atelier lint
+
+fmt: $(STAMPS)/dev ## format, and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove what the other targets made, the embedded server included
+	rm -rf $(VENV) .tools out
+
+# The environment, in two steps: what serves (no PyTorch), and what tests, exports and measures.
+$(STAMPS)/venv:
+	@test -n "$(PYTHON)"
+	scripts/system_packages.sh $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/serve: $(STAMPS)/venv pyproject.toml
+	@echo "Setting up the server's environment …"
+	$(PIP) install --editable '.[serve]'
+	$(BIN)/python -m atelier.serving.embedded
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/serve pyproject.toml export/tensorrt-rtx.txt
+	@echo "Setting up what tests and exports need (PyTorch among it) …"
+	$(PIP) install --editable '.[dev]'
+	$(BIN)/python -m export setup-tensorrt-rtx
+	@touch $@
