@@ -1,0 +1,83 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atelier.media import Box, cut, grid, window_around
+
+
+@st.composite
+def picture_and_box(draw):
+    height, width = draw(st.integers(1, 60)), draw(st.integers(1, 60))
+    top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
+    return height, width, Box(top, left, draw(st.integers(1, height - top)), draw(st.integers(1, width - left)))
+
+
+@given(picture_and_box(), st.integers(1, 70))
+def test_a_window_lies_in_the_picture_and_contains_a_box_that_fits(picture, size):
+    height, width, box = picture
+    window = window_around(box, size, height, width)
+    assert Box(0, 0, height, width).contains(window)
+    assert (window.height, window.width) == (min(size, height), min(size, width))
+    if max(box.height, box.width) <= size:
+        assert window.contains(box)
+
+
+def test_a_window_away_from_the_borders_is_centred():
+    assert window_around(Box(50, 60, 10, 20), 40, 200, 200) == Box(35, 50, 40, 40)
+    assert window_around(Box(0, 190, 10, 10), 40, 200, 200) == Box(0, 160, 40, 40)
+
+
+@given(picture_and_box(), st.integers(1, 70), st.sampled_from([(), (3,)]))
+def test_cut_is_the_windows_pixels_then_their_mirror(picture, size, tail):
+    height, width, box = picture
+    array = np.arange(height * width * int(np.prod(tail))).reshape(height, width, *tail)
+    window = window_around(box, size, height, width)
+    tile = cut(array, window, size)
+    assert tile.shape == (size, size, *tail)
+    assert np.array_equal(tile[: window.height, : window.width], array[window.slices])
+    padding = [(0, size - window.height), (0, size - window.width)] + [(0, 0)] * len(tail)
+    assert np.array_equal(tile, np.pad(array[window.slices], padding, mode="symmetric"))
+
+
+def test_a_single_pixel_fills_a_tile():
+    pixel = np.array([[[1, 2, 3]]], np.uint8)
+    assert np.array_equal(cut(pixel, Box(0, 0, 1, 1), 64), np.broadcast_to(pixel, (64, 64, 3)))
+
+
+@pytest.mark.parametrize("window", [Box(-1, 0, 4, 4), Box(0, 7, 4, 4), Box(0, 0, 0, 4), Box(0, 0, 5, 4)])
+def test_cut_refuses_a_window_that_is_outside_empty_or_too_large(window):
+    with pytest.raises(ValueError, match="Box"):
+        cut(np.zeros((10, 10), np.uint8), window, 4)
+
+
+@pytest.mark.parametrize("sizes", [(0, 5, 5), (5, 0, 5), (5, 5, 0)])
+def test_window_around_refuses_sizes_below_one(sizes):
+    with pytest.raises(ValueError, match="at least 1"):
+        window_around(Box(0, 0, 1, 1), *sizes)
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.data())
+def test_a_grid_covers_every_pixel_with_the_overlap_and_no_window_too_many(height, width, size, data):
+    overlap = data.draw(st.integers(0, size - 1))
+    windows = grid(height, width, size, overlap)
+    covered = np.zeros((height, width), int)
+    for window in windows:
+        assert Box(0, 0, height, width).contains(window)
+        assert (window.height, window.width) == (min(size, height), min(size, width))
+        covered[window.slices] += 1
+    assert covered.min() >= 1
+    for starts, length in (({w.top for w in windows}, height), ({w.left for w in windows}, width)):
+        ordered = sorted(starts)
+        assert all(b - a <= size - overlap for a, b in pairwise(ordered))
+        least = 1 if length <= size else 1 + -(-(length - size) // (size - overlap))
+        assert len(ordered) == least
+    assert windows == sorted(windows)
+
+
+@pytest.mark.parametrize("arguments", [(0, 5, 4, 1), (5, 0, 4, 1), (5, 5, 4, 4), (5, 5, 4, -1), (5, 5, 0, 0)])
+def test_grid_refuses_what_cannot_cover(arguments):
+    with pytest.raises(ValueError, match="overlap"):
+        grid(*arguments)
