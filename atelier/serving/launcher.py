@@ -1,0 +1,323 @@
+"""The server process: start, readiness, logs, stop; its children die with it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from atelier.errors import InvalidInput
+from atelier.serving import checkout, embedded, repository
+from atelier.serving.options import ServerOptions, command, known_flags
+
+LOG_LINES = 5000
+SHARED_MEMORY = Path("/dev/shm")
+PREFIX = "atelier_py_"
+
+
+class LaunchError(RuntimeError):
+    """The server did not come up, or went down; the message is one sentence with the cause."""
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """What became of one model of the repositories.
+
+    Attributes:
+        name: the model.
+        profile: the configuration that was used.
+        version: the newest version folder; ``None`` without one.
+        state: ``READY``, ``FAILED`` (it was tried and did not load), ``MISSING`` (something it needs is not there) or
+            ``NOT LOADED`` (not asked for).
+        reason: one line for every state but ``READY``.
+    """
+
+    name: str
+    profile: str
+    version: int | None
+    state: str
+    reason: str = ""
+
+
+class Server:
+    """One ``tritonserver`` process.
+
+    Use it as a context manager, or call ``start``, ``wait_ready`` and ``stop``. The process gets SIGTERM when the
+    thread that called ``start`` ends (Linux ties that signal to the thread), and is in a session of its own, so that
+    Ctrl-C in a terminal reaches only the caller, who then drains it with ``stop``.
+
+    Args:
+        options: what to start.
+        on_line: called with each line of the server's log, from a thread of its own.
+    """
+
+    def __init__(self, options: ServerOptions, on_line: Callable[[str], None] | None = None) -> None:
+        self.options = options
+        self._on_line = on_line
+        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._process: subprocess.Popen[str] | None = None
+        self._pump: threading.Thread | None = None
+        self._scratch: Path | None = None
+        self._models = repository.discover(options.repositories, options.profile)
+        self._prefix = f"{PREFIX}{os.getpid()}_{id(self):x}_"
+        self._failed: dict[str, str] = {}
+        self._load, self._lacks = self._choose_models()
+
+    @property
+    def http_url(self) -> str:
+        """Address for HTTP clients, with its scheme."""
+        return f"http://{self.options.host}:{self.options.http_port}"
+
+    @property
+    def grpc_url(self) -> str:
+        """Address for gRPC clients."""
+        return f"{self.options.host}:{self.options.grpc_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Address of the metrics page."""
+        return f"http://{self.options.host}:{self.options.metrics_port}/metrics"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process number while it runs."""
+        return self._process.pid if self._process else None
+
+    def __enter__(self) -> Server:
+        self.start()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the process.
+
+        Raises:
+            LaunchError: the machine lacks what the binary needs, or a port is taken; each says which.
+        """
+        if self.is_alive():
+            raise LaunchError("The server runs already.")
+        self._check_ports()
+        _sweep_shared_memory()
+        binary, environment, folders = self._binary()
+        arguments = command(
+            self.options,
+            binary=binary,
+            flags=known_flags(binary, environment),
+            load=self._load,
+            prefix=self._prefix,
+            embedded_folders=folders,
+        )
+        self._process = subprocess.Popen(
+            arguments,
+            env=environment | self._own_environment() | self.options.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+        self._pump = threading.Thread(target=self._read_log, name="tritonserver-log", daemon=True)
+        self._pump.start()
+
+    def wait_ready(self, timeout: float = 300.0) -> None:
+        """Wait until the server answers and every model that was tried is ready or has failed.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            LaunchError: the process ended, or the time is over.
+        """
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if not self.is_alive():
+                raise LaunchError(f"The server ended while it started: {self._last_error()}")
+            index = self._index()
+            states = {entry["name"]: entry for entry in index or () if entry.get("state")}
+            if index is not None and not any(states.get(m, {}).get("state") in (None, "LOADING") for m in self._load):
+                self._failed = {
+                    name: _one_line(entry.get("reason", ""))
+                    for name, entry in states.items()
+                    if name in self._load and entry["state"] != "READY"
+                }
+                return
+            time.sleep(0.05)
+        raise LaunchError(f"The server was not ready after {timeout:.0f} s: {self._last_error()}")
+
+    def states(self) -> list[ModelState]:
+        """What became of every model of the repositories, after ``wait_ready``."""
+        return [self._state(model) for model in self._models]
+
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def logs(self) -> str:
+        """The last lines that the server wrote."""
+        return "\n".join(self._lines)
+
+    def wait(self) -> int:
+        """Wait for the process to end by itself, and return its exit status."""
+        return self._process.wait() if self._process else 0
+
+    def stop(self) -> int:
+        """Drain and stop the process: running requests finish, new ones are refused.
+
+        Returns:
+            The exit status of the process; 0 where it was not started.
+        """
+        if self._process is None:
+            return 0
+        if self.is_alive():
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                # Unloading the Python models comes on top of the time for running requests.
+                self._process.wait(self.options.exit_timeout + 30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+        if self._pump is not None:
+            self._pump.join(5)
+        status = self._process.returncode
+        self._process = None
+        _remove_shared_memory(self._prefix)
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        return status
+
+    def _choose_models(self) -> tuple[list[str], dict[str, str]]:
+        """The models to load, and what each of the others lacks."""
+        backends = None if self.options.binary else checkout.root() / "backends"
+        lacks = repository.missing(self._models, backends)
+        if self.options.models is None:
+            return [model.name for model in self._models if model.name not in lacks], lacks
+        by_name = {model.name: model for model in self._models}
+        wanted: list[str] = []
+        todo = list(self.options.models)
+        while todo:
+            name = todo.pop(0)
+            if name not in by_name:
+                raise InvalidInput(f"There is no model '{name}'; there are: {', '.join(by_name) or 'none'}.")
+            if name not in wanted and name not in lacks:
+                wanted.append(name)
+                todo += by_name[name].requires
+        return wanted, lacks
+
+    def _state(self, model: repository.Model) -> ModelState:
+        def state(word: str, reason: str = "") -> ModelState:
+            return ModelState(model.name, model.profile, model.version, word, reason)
+
+        if model.name in self._failed:
+            return state("FAILED", self._failed[model.name])
+        if model.name in self._load:
+            return state("READY")
+        if model.name in self._lacks:
+            return state("MISSING", self._lacks[model.name])
+        return state("NOT LOADED", "not asked for")
+
+    def _binary(self) -> tuple[Path, dict[str, str], list[str]]:
+        """The program, its environment, and the flags that name the embedded server's folders."""
+        if self.options.binary is not None:
+            if not os.access(self.options.binary, os.X_OK) or self.options.binary.is_dir():
+                raise LaunchError(f"{self.options.binary} is not a program.")
+            return self.options.binary, dict(os.environ), []
+        server = embedded.locate()
+        if problems := server.missing():
+            raise LaunchError(" ".join(problems))
+        self._scratch = Path(tempfile.mkdtemp(prefix="atelier-server-"))
+        server.assemble_backends(self._scratch / "backends", checkout.root() / "backends")
+        folders = [f"--backend-directory={self._scratch / 'backends'}", f"--cache-directory={server.caches}"]
+        return server.binary, server.environment(), folders
+
+    def _own_environment(self) -> dict[str, str]:
+        # Compiled files are not written into the repositories, which may be read-only.
+        profile = {repository.PROFILE_VARIABLE: self.options.profile} if self.options.profile else {}
+        return {"PYTHONDONTWRITEBYTECODE": "1", **profile}
+
+    def _check_ports(self) -> None:
+        for flag, port in self.options.ports.items():
+            family = socket.AF_INET6 if ":" in self.options.host else socket.AF_INET
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((self.options.host, port))
+                except OSError as error:
+                    where = f"{self.options.host}:{port}"
+                    raise LaunchError(
+                        f"{where} cannot be used ({error.strerror}): choose another with {flag}."
+                    ) from None
+
+    def _read_log(self) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        for line in self._process.stdout:
+            text = line.rstrip("\n")
+            self._lines.append(text)
+            if self._on_line is not None:
+                self._on_line(text)
+
+    def _last_error(self) -> str:
+        errors = [line for line in self._lines if " E " in line[:40] or "error" in line.lower()]
+        return (errors or list(self._lines) or ["it wrote nothing"])[-1]
+
+    def _index(self) -> list[dict[str, Any]] | None:
+        """The server's list of models; ``None`` while it does not answer."""
+        answer = self._post("/v2/repository/index")
+        return None if answer is None else json.loads(answer)
+
+    def _post(self, path: str) -> bytes | None:
+        request = urllib.request.Request(self.http_url + path, data=b"", method="POST")
+        request.add_header("x-admin-key", self.options.admin_key)
+        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(request, timeout=10) as reply:
+            return bytes(reply.read())
+        return None
+
+
+def _die_with_parent() -> None:
+    """Runs in the child before the program: SIGTERM when the parent's thread ends (``PR_SET_PDEATHSIG`` is 1)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _one_line(reason: str) -> str:
+    """The first sentence of a load error: the Python backend appends where it was raised."""
+    return " ".join(reason.split("\n\nAt:")[0].split())
+
+
+def _remove_shared_memory(prefix: str) -> None:
+    """Unlink what Python models left behind: a stub that was killed does not clean up after itself."""
+    for region in SHARED_MEMORY.glob(f"{prefix}*"):
+        region.unlink(missing_ok=True)
+
+
+def _sweep_shared_memory() -> None:
+    """Remove the regions of servers whose launcher is gone."""
+    for region in SHARED_MEMORY.glob(f"{PREFIX}*"):
+        launcher = region.name.removeprefix(PREFIX).split("_")[0]
+        if launcher.isdecimal() and not Path(f"/proc/{launcher}").exists():
+            region.unlink(missing_ok=True)

@@ -1,0 +1,42 @@
+"""Metrics of the Python models, on Triton's own metrics page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+
+BUCKETS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
+"""Upper bounds in seconds: a picture takes milliseconds, a video many minutes."""
+
+
+class Metrics:
+    """Requests by outcome and seconds by step of one model: ``atelier_requests_total``, ``atelier_step_seconds``."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._requests = pb_utils.MetricFamily(
+            name="atelier_requests_total",
+            description="Requests answered, by model and outcome (ok, or the error's code)",
+            kind=pb_utils.MetricFamily.COUNTER,
+        )
+        self._steps = pb_utils.MetricFamily(
+            name="atelier_step_seconds",
+            description="Seconds that one step of a request took, by model and step",
+            kind=pb_utils.MetricFamily.HISTOGRAM,
+        )
+        self._made: dict[tuple[str, str], Any] = {}
+
+    def answered(self, outcome: str, seconds: Mapping[str, float]) -> None:
+        """Count one answer and observe its steps."""
+        key = ("outcome", outcome)
+        if key not in self._made:
+            self._made[key] = self._requests.Metric(labels={"model": self._model, "outcome": outcome})
+        self._made[key].increment(1)
+        for step, value in seconds.items():
+            key = ("step", step)
+            if key not in self._made:
+                labels = {"model": self._model, "step": step}
+                self._made[key] = self._steps.Metric(labels=labels, buckets=BUCKETS)
+            self._made[key].observe(value)

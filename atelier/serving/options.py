@@ -1,0 +1,141 @@
+"""What a server is started with, and the command line that comes of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import subprocess
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+MAX_HTTP_BYTES = 512 * 2**20
+"""Body limit of HTTP requests on servers that have one (25.06 and newer; their own default is 64 MiB)."""
+
+SHARED_MEMORY_STEP = 64 * 2**20
+"""Bytes by which a Python model's shared memory starts and grows. Triton's 1 MB step made the first 64 MB request
+three times slower."""
+
+RESTRICTED = "shared-memory,model-repository,logging,trace"
+"""Protocols that a client who is not on this machine has no business with."""
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How to start a ``tritonserver``.
+
+    Attributes:
+        repositories: model repositories, in order.
+        models: the models to load; ``None`` for all that lack nothing.
+        profile: name of the configurations to use (``configs/<profile>.pbtxt``); ``None`` for the default.
+        host: address that HTTP, gRPC and metrics listen on.
+        http_port: port of HTTP.
+        grpc_port: port of gRPC.
+        metrics_port: port of the metrics.
+        binary: another ``tritonserver``; ``None`` for the embedded one.
+        exit_timeout: seconds that running requests are given at the end.
+        admin_key: value of the header ``x-admin-key`` that repository, shared memory, log and trace calls must carry
+            where the server is reached from other machines.
+        environment: variables added to the server's environment.
+    """
+
+    repositories: tuple[Path, ...]
+    models: tuple[str, ...] | None = None
+    profile: str | None = None
+    host: str = "127.0.0.1"
+    http_port: int = 8000
+    grpc_port: int = 8001
+    metrics_port: int = 8002
+    binary: Path | None = None
+    exit_timeout: int = 60
+    admin_key: str = field(default_factory=lambda: os.environ.get("ATELIER_ADMIN_KEY") or secrets.token_hex(16))
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The ports by the option that sets them."""
+        return {"--http-port": self.http_port, "--grpc-port": self.grpc_port, "--metrics-port": self.metrics_port}
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only programs of this machine reach the server."""
+        return self.host in LOOPBACK
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nothing listens on, all different; they may be taken before they are used."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def known_flags(binary: Path, environment: dict[str, str]) -> frozenset[str]:
+    """The flags that this ``tritonserver`` has, from its own help: an unknown flag makes a server exit."""
+    run = subprocess.run([str(binary), "--help"], env=environment, capture_output=True, text=True, check=False)
+    return frozenset(re.findall(r"--[a-z][a-z-]+", run.stdout + run.stderr))
+
+
+def command(
+    options: ServerOptions,
+    *,
+    binary: Path,
+    flags: frozenset[str],
+    load: Sequence[str],
+    prefix: str,
+    embedded_folders: Iterable[str] = (),
+) -> list[str]:
+    """The command line of the server.
+
+    Args:
+        options: what the caller asked for.
+        binary: the program.
+        flags: flags that the program has; newer ones are given only to a server that knows them.
+        load: models to load.
+        prefix: begin of the names that the Python backend gives its shared memory.
+        embedded_folders: the flags of backend and cache folders, for a server that does not have its own.
+    """
+    arguments = [str(binary), *(f"--model-repository={folder}" for folder in options.repositories)]
+    arguments += ["--model-control-mode=explicit", *(f"--load-model={name}" for name in load)]
+    if options.profile:
+        arguments.append(f"--model-config-name={options.profile}")
+    for protocol in ("http", "grpc", "metrics"):
+        arguments.append(f"--{protocol}-address={options.host}")
+    arguments += [f"{flag}={port}" for flag, port in options.ports.items()]
+    arguments += [
+        # One broken model does not take the others down: the server starts and is ready, the launcher reports it.
+        "--exit-on-error=false",
+        "--strict-readiness=false",
+        "--disable-auto-complete-config",
+        f"--exit-timeout-secs={options.exit_timeout}",
+        "--log-format=ISO8601",
+        "--metrics-config=summary_latencies=true",
+        f"--backend-config=python,shm-default-byte-size={SHARED_MEMORY_STEP}",
+        f"--backend-config=python,shm-growth-byte-size={SHARED_MEMORY_STEP}",
+        f"--backend-config=python,shm-region-prefix-name={prefix}",
+        "--backend-config=python,stub-timeout-seconds=300",
+        *embedded_folders,
+    ]
+    if not _has_gpu():
+        arguments.append("--allow-gpu-metrics=false")
+    newer = {
+        "--http-max-input-size": str(MAX_HTTP_BYTES),
+        "--grpc-infer-thread-count": "4",
+        "--grpc-max-response-pool-size": "64",
+    }
+    if options.is_loopback:
+        newer["--allow-client-shm"] = "true"
+    else:
+        arguments.append(f"--http-restricted-api={RESTRICTED}:x-admin-key={options.admin_key}")
+        arguments.append(f"--grpc-restricted-protocol={RESTRICTED}:x-admin-key={options.admin_key}")
+    arguments += [f"{flag}={value}" for flag, value in newer.items() if flag in flags]
+    return arguments
+
+
+def _has_gpu() -> bool:
+    """Whether an NVIDIA driver is loaded; GPU metrics without one fill the log with errors."""
+    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()

@@ -1,0 +1,79 @@
+"""One request to a Python model: typed reading of its tensors, its timings, its cancellation."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from atelier.errors import InvalidInput
+from atelier.serving.errors import Cancelled
+
+
+class Request:
+    """What a model's ``decode`` reads.
+
+    Attributes:
+        id: the client's request id, or one that is made here; it stands in the log and in internal errors.
+        seconds: seconds per step, in the order of the steps; exported as metrics when the request is answered.
+    """
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+        self.id: str = raw.request_id() or uuid.uuid4().hex[:12]
+        self.seconds: dict[str, float] = {}
+
+    def raise_if_cancelled(self) -> None:
+        """Stop work that nobody waits for.
+
+        Raises:
+            Cancelled: the client cancelled, or its deadline passed.
+        """
+        if self._raw.is_cancelled():
+            raise Cancelled("The request was cancelled.")
+
+    def data(self, name: str) -> bytes:
+        """The one element of a required ``STRING [1]`` tensor.
+
+        Raises:
+            InvalidInput: another number of elements.
+        """
+        return bytes(self._element(name))
+
+    def settings(self, fields: Mapping[str, str]) -> dict[str, Any]:
+        """The optional inputs that the request carries, by the settings' field names.
+
+        Args:
+            fields: tensor name to field name.
+
+        Raises:
+            InvalidInput: a tensor does not hold exactly one element, or a text is not UTF-8.
+        """
+        given: dict[str, Any] = {}
+        for tensor, field in fields.items():
+            if pb_utils.get_input_tensor_by_name(self._raw, tensor) is None:
+                continue
+            value = self._element(tensor)
+            if isinstance(value, bytes):
+                try:
+                    value = value.decode("utf-8")
+                except UnicodeDecodeError:
+                    raise InvalidInput(f"{tensor} is not UTF-8 text.") from None
+            given[field] = value
+        return given
+
+    def _element(self, name: str) -> Any:
+        """The one element of a tensor as Python's own type."""
+        tensor = pb_utils.get_input_tensor_by_name(self._raw, name)
+        if tensor is None:
+            raise InvalidInput(f"{name} is missing.")
+        array = tensor.as_numpy()
+        if array.size != 1:
+            raise InvalidInput(
+                f"{name} holds {array.size} elements; a request holds one (the server batches requests by itself)."
+            )
+        value = array.reshape(-1)[0]
+        return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,38 @@
+"""What the tests share: real servers on free ports, and the golden outputs of the upstream implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from atelier.serving.launcher import Server
+from atelier.serving.options import ServerOptions, free_ports
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def server_options(*repositories: Path, **changes: object) -> ServerOptions:
+    """Options for a server of these repositories on free ports."""
+    http, grpc, metrics = free_ports(3)
+    ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics}
+    return ServerOptions(repositories=repositories, **{**ports, "exit_timeout": 10, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def launch() -> Iterator[Callable[..., Server]]:
+    """Start embedded servers that live until the end of the session: ``launch(repository, …, models=(…))``."""
+    with ExitStack() as stack:
+
+        def start(*repositories: Path, **changes: object) -> Server:
+            return stack.enter_context(Server(server_options(*repositories, **changes)))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def server(launch: Callable[..., Server]) -> Server:
+    """The checkout's own repositories with the bundled artefact."""
+    return launch(ROOT / "model_repository")
