@@ -1,0 +1,61 @@
+"""The commands, and what they share: one line on stderr for everything that fails.
+
+Exit status: 0, 1 where the work failed, 2 for wrong usage.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from atelier import __version__
+from atelier.cli import inpaint, lint, serve, status
+from atelier.client.errors import AtelierError
+from atelier.errors import InvalidInput
+
+# Plain help: it stays readable in logs and in narrow terminals.
+app = typer.Typer(
+    name="atelier",
+    help="Picture and video models on Triton Inference Server.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"atelier {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_say_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Picture and video models on Triton Inference Server."""
+
+
+def one_line(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Every error that has a sentence becomes one line on stderr and exit status 1."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except (AtelierError, InvalidInput, RuntimeError) as error:
+            sys.stderr.write(f"atelier: {' '.join(str(error).split())}\n")
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+    return run
+
+
+for module in (serve, status, lint, inpaint):
+    app.command(module.__name__.rpartition(".")[2])(one_line(module.command))

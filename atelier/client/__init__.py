@@ -1,0 +1,26 @@
+"""Clients of an Atelier server: ``Client`` for ordinary code, ``AsyncClient`` for asyncio."""
+
+from atelier.client.errors import (
+    AtelierError,
+    DeadlineExceeded,
+    InvalidRequest,
+    QueueFull,
+    QueueTimeout,
+    ServerError,
+    ServerUnavailable,
+)
+from atelier.client.pipelines import AsyncClient, InpaintResult
+from atelier.client.sync import Client
+
+__all__ = [
+    "AsyncClient",
+    "AtelierError",
+    "Client",
+    "DeadlineExceeded",
+    "InpaintResult",
+    "InvalidRequest",
+    "QueueFull",
+    "QueueTimeout",
+    "ServerError",
+    "ServerUnavailable",
+]

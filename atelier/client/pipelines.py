@@ -1,0 +1,200 @@
+"""The pipelines as methods; every call has a deadline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atelier.client.errors import InvalidRequest
+from atelier.client.pictures import to_file
+from atelier.client.status import ServerStatus, read_status
+from atelier.client.transport import Transport, strings
+from atelier.errors import InvalidInput
+from atelier.media import decode_picture, parse_format
+
+DEFAULT_TIMEOUT = 120.0
+"""Seconds of a call's deadline where the caller names none."""
+
+
+@dataclass(frozen=True)
+class InpaintResult:
+    """An inpainted picture.
+
+    Attributes:
+        data: the encoded file, as the server sent it.
+        report: what was done: strategy, tiles, sizes, seconds per step, the network's version, warnings.
+    """
+
+    data: bytes
+    report: dict[str, Any]
+
+    @cached_property
+    def image(self) -> NDArray[np.uint8]:
+        """The pixels, uint8 [H, W, 3] RGB, [H, W, 4] with alpha, [H, W] or [H, W, 2] for grey."""
+        pixels = decode_picture(self.data, name="The answer").pixels
+        return pixels[..., 0] if pixels.shape[2] == 1 else pixels
+
+    def save(self, path: str | Path) -> None:
+        """Write the encoded file.
+
+        Raises:
+            InvalidRequest: the name's ending belongs to another format than the file's, or it cannot be written.
+        """
+        target = Path(path)
+        named, kind = format_of(target), self.report["format"]
+        if named != kind:
+            raise InvalidRequest(f"{path} is named as {named}, but the answer is {kind}: ask for format='{named}'.")
+        try:
+            target.write_bytes(self.data)
+        except OSError as error:
+            raise InvalidRequest(f"{target} cannot be written ({error.strerror}).") from None
+
+
+class AsyncClient:
+    """Calls a server from asyncio; safe for any number of calls at once within one event loop.
+
+    Args:
+        url: ``localhost:8001`` for gRPC, ``http://localhost:8000`` for HTTP.
+        timeout: seconds of a call's deadline where the call names none.
+        shared_memory: send tensors through shared memory where the server shares this machine.
+        headers: sent with every call.
+    """
+
+    def __init__(
+        self,
+        url: str = "localhost:8001",
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        shared_memory: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._timeout = timeout
+        self._transport = Transport(url, shared_memory=shared_memory, headers=headers)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._transport.close()
+
+    async def inpaint(
+        self,
+        image: Any,
+        mask: Any,
+        *,
+        strategy: str | None = None,
+        margin: int | None = None,
+        feather: int | None = None,
+        fill_flat: bool | None = None,
+        format: str | None = None,
+        timeout: float | None = None,
+        request_id: str = "",
+    ) -> InpaintResult:
+        """Remove what the mask covers.
+
+        Args:
+            image: a path, the bytes of a PNG, JPEG or WebP, a PIL image, or an array [H, W] or [H, W, 1 to 4].
+            mask: likewise, of the same size; not 0 is what is removed.
+            strategy: ``regions`` (tiles around the mask's parts) or ``page`` (the whole picture at once). What is
+                ``None``, here and below, is the server's setting.
+            margin: pixels of context around a part, 0 to 1024.
+            feather: pixels over which the paste fades in inside the hole, 0 to 64.
+            fill_flat: fill a part whose surroundings are flat without the network.
+            format: ``png``, ``jpeg`` or ``webp``.
+            timeout: seconds.
+            request_id: stands in the server's log.
+
+        Raises:
+            AtelierError: see ``atelier.client``.
+        """
+        inputs: dict[str, NDArray[Any]] = {
+            "IMAGE": strings(to_file(image, "image")),
+            "MASK": strings(to_file(mask, "mask")),
+        }
+        for name, value in (("STRATEGY", strategy), ("FORMAT", format)):
+            if value is not None:
+                inputs[name] = strings(value.encode("utf-8"))
+        for name, number in (("MARGIN", margin), ("FEATHER", feather)):
+            if number is not None:
+                inputs[name] = _integer(name, number)
+        if fill_flat is not None:
+            inputs["FILL_FLAT"] = np.array([[bool(fill_flat)]])
+        answer = await self.infer("inpaint", inputs, timeout=timeout, request_id=request_id)
+        return InpaintResult(bytes(answer["IMAGE"].item()), json.loads(answer["REPORT"].item()))
+
+    async def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        outputs: Mapping[str, int | None] | None = None,
+        timeout: float | None = None,
+        request_id: str = "",
+    ) -> dict[str, NDArray[Any]]:
+        """Run any model of the server with arrays.
+
+        Args:
+            model: its name, for instance ``lama``.
+            inputs: arrays with their batch dimension, by tensor name.
+            outputs: wanted tensors, ``None`` for all; with a number of bytes, that one comes back through shared
+                memory when the client uses it.
+            timeout: seconds.
+            request_id: stands in the server's log.
+
+        Returns:
+            The outputs, by tensor name.
+
+        Raises:
+            AtelierError: see ``atelier.client``.
+        """
+        deadline = self._timeout if timeout is None else timeout
+        return await self._transport.infer(model, inputs, timeout=deadline, outputs=outputs, request_id=request_id)
+
+    async def is_ready(self, model: str | None = None, *, timeout: float = 5.0) -> bool:
+        """Whether the server, or one of its models, takes requests.
+
+        Raises:
+            AtelierError: the server does not answer.
+        """
+        if model is None:
+            return bool(await self._transport.ask("is_server_ready", timeout=timeout))
+        return bool(await self._transport.ask("is_model_ready", model, timeout=timeout))
+
+    async def status(self, *, timeout: float = 5.0) -> ServerStatus:
+        """The server's state, and what its models have answered.
+
+        Raises:
+            AtelierError: the server does not answer.
+        """
+        return await read_status(self._transport, timeout=timeout)
+
+
+def _integer(name: str, number: int) -> NDArray[np.int32]:
+    """A number as an ``INT32 [1]`` tensor with its batch dimension; never cut to 32 bits."""
+    bounds = np.iinfo(np.int32)
+    if isinstance(number, bool) or int(number) != number or not bounds.min <= number <= bounds.max:
+        raise InvalidRequest(f"{name} is {number!r}; accepted: an integer of 32 bits.")
+    return np.array([[number]], dtype=np.int32)
+
+
+def format_of(path: Path) -> str:
+    """The format that a file's ending names.
+
+    Raises:
+        InvalidRequest: it names none that is known.
+    """
+    try:
+        return parse_format(path.suffix.lstrip("."))
+    except InvalidInput:
+        raise InvalidRequest(f"{path} does not end in .png, .jpg, .jpeg or .webp.") from None

@@ -1,0 +1,88 @@
+"""The asyncio client for ordinary code: one event loop in a thread, so that it may be called from any thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Self, TypeVar
+
+from numpy.typing import NDArray
+
+from atelier.client.pipelines import DEFAULT_TIMEOUT, AsyncClient, InpaintResult
+from atelier.client.status import ServerStatus
+
+T = TypeVar("T")
+
+
+class Client:
+    """Calls a server; safe to use from any number of threads at once.
+
+    Args:
+        url: ``localhost:8001`` for gRPC, ``http://localhost:8000`` for HTTP.
+        timeout: seconds of a call's deadline where the call names none.
+        shared_memory: send tensors through shared memory where the server shares this machine.
+        headers: sent with every call.
+    """
+
+    def __init__(
+        self,
+        url: str = "localhost:8001",
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        shared_memory: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="atelier-client", daemon=True)
+        self._thread.start()
+
+        async def connect() -> AsyncClient:
+            return AsyncClient(url, timeout=timeout, shared_memory=shared_memory, headers=headers)
+
+        try:
+            self._client = self._wait(connect)
+        except BaseException:
+            self._end_loop()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; a second call does nothing."""
+        if not self._loop.is_closed():
+            self._wait(self._client.close)
+            self._end_loop()
+
+    def inpaint(self, image: Any, mask: Any, **options: Any) -> InpaintResult:
+        """Remove what the mask covers: see ``AsyncClient.inpaint`` for the options."""
+        return self._wait(lambda: self._client.inpaint(image, mask, **options))
+
+    def infer(self, model: str, inputs: Mapping[str, NDArray[Any]], **options: Any) -> dict[str, NDArray[Any]]:
+        """Run any model of the server with arrays: see ``AsyncClient.infer`` for the options."""
+        return self._wait(lambda: self._client.infer(model, inputs, **options))
+
+    def is_ready(self, model: str | None = None, *, timeout: float = 5.0) -> bool:
+        """Whether the server, or one of its models, takes requests: see ``AsyncClient.is_ready``."""
+        return self._wait(lambda: self._client.is_ready(model, timeout=timeout))
+
+    def status(self, *, timeout: float = 5.0) -> ServerStatus:
+        """The server's state, and what its models have answered: see ``AsyncClient.status``."""
+        return self._wait(lambda: self._client.status(timeout=timeout))
+
+    def _wait(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        future = asyncio.run_coroutine_threadsafe(call(), self._loop)
+        try:
+            return future.result()
+        except BaseException:  # Ctrl-C in the caller: the call is cancelled, and the server told
+            future.cancel()
+            raise
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

@@ -1,0 +1,1 @@
+"""Programs that call the server; run from a checkout, for instance ``python -m clients.demo``."""
