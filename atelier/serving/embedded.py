@@ -1,8 +1,8 @@
 """The embedded server: Triton 2.51.0 from the PyPI wheel ``nvidia-pytriton``, in a folder of its own.
 
-The wheel's requirement ``numpy<2`` belongs to a Python API that Atelier does not use, so it is unpacked without its
-dependencies and never stands on ``sys.path``. What is used: the ``tritonserver`` binary and its libraries, the Python
-backend with one stub per CPython version, and the local response cache.
+The wheel is unpacked without its dependencies and never stands on ``sys.path``. What is used: the ``tritonserver``
+binary and its libraries, the Python backend with one stub per CPython version, and the local response cache. Its
+requirement ``numpy<2`` is met in another way: see ``atelier.serving.numpy_bridge``.
 
 Run as ``python -m atelier.serving.embedded`` it installs the server; a second run does nothing.
 """

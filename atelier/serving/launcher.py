@@ -158,6 +158,8 @@ class Server:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if not self.is_alive():
+                if self._pump is not None:
+                    self._pump.join(5)  # its last words may still be in the pipe
                 raise LaunchError(f"The server ended while it started: {self._last_error()}")
             index = self._index()
             states = {entry["name"]: entry for entry in index or () if entry.get("state")}

@@ -66,7 +66,7 @@ def _mend_strides(take_table: Any) -> None:
     pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
     original = (ctypes.c_void_p * TABLE_LENGTH).from_address(pointer(capsule, None))
     table = (ctypes.c_void_p * TABLE_LENGTH)(*original)
-    new_from_descr = _NewFromDescr(original[NEW_FROM_DESCR])
+    new_from_descr = _NewFromDescr(original[NEW_FROM_DESCR] or 0)
 
     def without_broken_strides(
         kind: Any, dtype: Any, ndim: int, shape: Any, strides: Any, data: Any, flags: int, base: Any
@@ -105,7 +105,7 @@ def _tensor_maker(stub_tensor: Any, utils: Any) -> Any:
         from_dlpack = staticmethod(stub_tensor.from_dlpack)
 
         def __new__(cls, name: str, array: Any) -> Any:
-            if array.dtype.kind in "OSU":
+            if array.dtype.kind in "OSU" or array.size == 0:  # of nothing, 0 bytes is the right size
                 try:
                     return stub_tensor(name, array)
                 finally:

@@ -1,0 +1,129 @@
+"""The server process: start, states, logs, stop, and what happens when things go wrong."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from atelier.errors import InvalidInput
+from atelier.serving.launcher import PREFIX, LaunchError, Server
+from tests.conftest import ROOT, server_options
+from tests.serving.test_repository import make, parameter
+
+MODELS = Path(__file__).parent / "models"
+SHARED_MEMORY = Path("/dev/shm")
+
+
+def answers(url: str) -> int | None:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            return reply.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+def test_a_whole_life():
+    lines: list[str] = []
+    server = Server(server_options(MODELS, models=("echo",)), on_line=lines.append)
+    assert not server.is_alive()
+    server.start()
+    server.wait_ready()
+    assert server.is_alive()
+    assert answers(server.http_url + "/v2/health/ready") == 200
+    assert answers(server.metrics_url) == 200
+    assert [(s.name, s.state) for s in server.states()] == [("echo", "READY"), ("moody", "NOT LOADED")]
+    assert "successfully loaded 'echo'" in server.logs()
+    assert any("successfully loaded 'echo'" in line for line in lines)
+    with pytest.raises(LaunchError, match="runs already"):
+        server.start()
+    regions = list(SHARED_MEMORY.glob(f"{PREFIX}{os.getpid()}_*"))
+    assert regions
+    url = server.http_url
+    assert server.stop() == 0
+    assert not server.is_alive()
+    assert answers(url + "/v2/health/live") is None
+    assert not [region for region in regions if region.exists()]
+    assert server.stop() == 0, "a second stop does nothing"
+
+
+def test_a_model_that_fails_does_not_take_the_others_down(tmp_path):
+    script = make(tmp_path, "sick", 'backend: "python"\ninstance_group [ { count: 1 } ]') / "1" / "model.py"
+    script.write_text("class TritonPythonModel:\n    def initialize(self, args):\n        raise ValueError('no disk')\n")
+    net = 'backend: "onnxruntime"\n' + parameter("bring", "python -m export net")
+    make(tmp_path, "absent", net, files=())
+    with Server(server_options(MODELS, tmp_path)) as server:
+        states = {state.name: state for state in server.states()}
+        assert states["echo"].state == "READY"
+        assert (states["sick"].state, states["sick"].reason) == ("FAILED", "Internal: ValueError: no disk")
+        assert states["absent"].state == "MISSING"
+        assert "python -m export net" in states["absent"].reason
+        assert answers(server.http_url + "/v2/health/ready") == 200
+
+
+def test_models_that_a_model_calls_come_along():
+    server = Server(server_options(ROOT / "model_repository", models=("inpaint",)))
+    assert sorted(server._load) == ["inpaint", "lama"]
+
+
+def test_an_unknown_model_is_refused_before_anything_starts():
+    with pytest.raises(InvalidInput, match="no model 'ghost'; there are: echo, moody"):
+        Server(server_options(MODELS, models=("ghost",)))
+
+
+@pytest.mark.parametrize("flag", ["http_port", "grpc_port", "metrics_port"])
+def test_a_taken_port_is_named_with_its_option(flag):
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        server = Server(server_options(MODELS, **{flag: holder.getsockname()[1]}))
+        option = "--" + flag.replace("_", "-")
+        with pytest.raises(LaunchError, match=rf"Address already in use.*choose another with {option}"):
+            server.start()
+
+
+def test_a_binary_that_is_none(tmp_path):
+    with pytest.raises(LaunchError, match="is not a program"):
+        Server(server_options(MODELS, binary=tmp_path / "tritonserver")).start()
+
+
+def test_a_binary_that_ends_at_once_says_its_last_words(tmp_path):
+    program = tmp_path / "tritonserver"
+    program.write_text("#!/bin/sh\necho 'error: creating server: no licence' >&2\nexit 3\n")
+    program.chmod(0o755)
+    with pytest.raises(LaunchError, match="ended while it started: .*no licence"), Server(
+        server_options(MODELS, binary=program)
+    ):
+        pass
+
+
+def test_nothing_survives_a_launcher_that_is_killed():
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from atelier.serving.launcher import Server\n"
+        "from tests.conftest import server_options\n"
+        f"server = Server(server_options(Path({str(MODELS)!r}), models=('echo',)))\n"
+        "server.start(); server.wait_ready(); print(server.pid, flush=True); time.sleep(60)\n"
+    )
+    launcher = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    pid = int(launcher.stdout.readline())
+    family = [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    assert len(family) >= 2, "the server and its Python stub"
+    launcher.send_signal(signal.SIGKILL)
+    launcher.wait()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and any(Path(f"/proc/{p}").exists() for p in family):
+        time.sleep(0.1)
+    assert not [p for p in family if Path(f"/proc/{p}").exists()]
+    # Whatever it left in shared memory, the next server sweeps.
+    leftover = SHARED_MEMORY / f"{PREFIX}{launcher.pid}_test"
+    leftover.write_bytes(b"x")
+    with Server(server_options(MODELS, models=("echo",))):
+        assert not list(SHARED_MEMORY.glob(f"{PREFIX}{launcher.pid}_*"))

@@ -1,0 +1,149 @@
+"""The base class of the Python models, inside a real server: errors, batches, cancellation, settings, metrics."""
+
+import asyncio
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atelier.client import (
+    AsyncClient,
+    Client,
+    DeadlineExceeded,
+    InvalidRequest,
+    QueueFull,
+    QueueTimeout,
+    ServerError,
+)
+from atelier.client.transport import strings
+
+MODELS = Path(__file__).parent / "models"
+
+
+@pytest.fixture(scope="module")
+def server(launch):
+    return launch(MODELS, models=("moody",))
+
+
+@pytest.fixture(scope="module", params=["grpc", "http"])
+def client(server, request):
+    with Client(server.grpc_url if request.param == "grpc" else server.http_url) as client:
+        yield client
+
+
+def ask(client, mood, **inputs):
+    answer = client.infer("moody", {"MOOD": strings(mood.encode()), **inputs})
+    return answer["ANSWER"].item().decode()
+
+
+def test_an_answer_and_the_parameter_of_config_pbtxt(client):
+    assert ask(client, "기쁨") == "기쁨 7 config 1"
+
+
+def test_a_request_s_setting_wins(client):
+    assert ask(client, "calm", PATIENCE=np.array([[9]], np.int32)) == "calm 9 request 1"
+
+
+def test_a_setting_out_of_range(client):
+    with pytest.raises(InvalidRequest, match="PATIENCE is 11; accepted: less than or equal to 10"):
+        ask(client, "calm", PATIENCE=np.array([[11]], np.int32))
+
+
+def test_bad_input_is_its_sentence(client):
+    with pytest.raises(InvalidRequest, match="^MOOD is picky; accepted: anything else.$"):
+        ask(client, "picky")
+
+
+def test_two_elements_in_one_request(client):
+    with pytest.raises(InvalidRequest, match="MOOD holds 2 elements; a request holds one"):
+        client.infer("moody", {"MOOD": strings(b"a", b"b")})
+
+
+@pytest.mark.parametrize("mood", ["broken", "mute", "call"])
+def test_a_fault_of_ours_tells_the_client_an_id_and_the_log_the_cause(client, server, mood):
+    with pytest.raises(ServerError) as caught:
+        client.infer("moody", {"MOOD": strings(mood.encode())}, request_id=f"id-{mood}")
+    assert str(caught.value) == f"moody failed on request id-{mood}; the server's log has the cause under this id."
+    causes = {"broken": "ZeroDivisionError: a secret of the house", "mute": "OSError", "call": "CallFailed: nobody"}
+    deadline = time.monotonic() + 10
+    while causes[mood] not in server.logs() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert causes[mood] in server.logs()
+
+
+def test_a_full_queue_behind_the_model_is_a_full_queue(client):
+    with pytest.raises(QueueFull):
+        ask(client, "busy")
+
+
+def test_one_failure_does_not_fail_its_batch_mates(server):
+    async def send():
+        async with AsyncClient(server.grpc_url) as client:
+            moods = ["calm", "broken", "picky", "glad"]
+            calls = [client.infer("moody", {"MOOD": strings(m.encode())}) for m in moods]
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    calm, broken, picky, glad = asyncio.run(send())
+    assert isinstance(broken, ServerError)
+    assert isinstance(picky, InvalidRequest)
+    batches = [answer["ANSWER"].item().decode() for answer in (calm, glad)]
+    # "picky" fails before the batch is computed; three of the four were computed together.
+    assert batches == ["calm 7 config 3", "glad 7 config 3"]
+
+
+def test_a_deadline_ends_the_call_and_the_work(server):
+    with Client(server.grpc_url) as client:
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match=r"No answer from .* (within 1 s|in time)"):
+            client.infer("moody", {"MOOD": strings(b"watch")}, timeout=1)
+        assert time.monotonic() - started < 3
+        deadline = time.monotonic() + 10
+        while "moody stopped: Cancelled" not in server.logs() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert "moody stopped: Cancelled" in server.logs(), "the model saw that nobody waits any more"
+
+
+def test_queue_limits_have_names_of_their_own(server):
+    async def send():
+        async with AsyncClient(server.grpc_url) as client:
+            first = asyncio.create_task(client.infer("moody", {"MOOD": strings(b"sleep 3")}))
+            await asyncio.sleep(1.0)  # it is computed alone
+            # Four wait, as the queue allows; the fifth finds it full.
+            waiting = [asyncio.create_task(client.infer("moody", {"MOOD": strings(b"x")})) for _ in range(4)]
+            await asyncio.sleep(0.5)
+            full = await asyncio.gather(client.infer("moody", {"MOOD": strings(b"x")}), return_exceptions=True)
+            return full[0], await asyncio.gather(first, *waiting, return_exceptions=True)
+
+    full, others = asyncio.run(send())
+    assert isinstance(full, QueueFull)
+    assert not [answer for answer in others if isinstance(answer, Exception)]
+
+
+def test_time_in_the_queue_runs_out(server):
+    async def send():
+        async with AsyncClient(server.grpc_url) as client:
+            first = asyncio.create_task(client.infer("moody", {"MOOD": strings(b"sleep 4")}))
+            await asyncio.sleep(1.0)
+            late = client._transport._client.infer(
+                "moody", [client._transport._input("MOOD", strings(b"x"))], timeout=500_000
+            )
+            answer = await asyncio.gather(client._transport._bounded(late, 20), return_exceptions=True)
+            await first
+            return answer[0]
+
+    assert isinstance(asyncio.run(send()), QueueTimeout)
+
+
+def test_metrics_count_outcomes_and_live_on_the_server_s_page(server):
+    with urllib.request.urlopen(server.metrics_url) as page:
+        text = page.read().decode()
+    counts = {
+        line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1])
+        for line in text.splitlines()
+        if line.startswith("atelier_requests_total{")
+    }
+    for outcome in ("ok", "invalid_arg", "internal", "unavailable", "cancelled"):
+        key = f'atelier_requests_total{{model="moody",outcome="{outcome}"}}'
+        assert counts.get(key, 0) >= 1, counts
