@@ -32,7 +32,7 @@ RING = 6
 """Width in pixels of the surroundings that decide whether a part lies on a flat ground."""
 
 LOOK_BACK = 64
-"""A part looks for a tile to share among this many groups before it: speckled masks have thousands of parts."""
+"""A part looks for company among this many clusters before it: speckled masks have thousands of parts."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def plan_regions(image: Pixels, mask: Pixels, settings: InpaintSettings) -> Plan
 
 
 def group_parts(boxes: Sequence[Box], sizes: Sequence[int], margin: int) -> list[list[int]]:
-    """Which parts share a tile: neighbours whose context fits one, where that costs no more pixels than two tiles.
+    """Which parts share a tile: neighbours whose context fits one, where that costs no more pixels than apart.
 
     Args:
         boxes: the parts' bounding boxes.
@@ -139,25 +139,51 @@ def group_parts(boxes: Sequence[Box], sizes: Sequence[int], margin: int) -> list
     Returns:
         Groups of indices into ``boxes``; every index stands in exactly one.
     """
-    order = sorted(range(len(boxes)), key=lambda i: boxes[i])
-    groups: list[list[int]] = []
+    groups = [_Group(box, [i]) for i, box in enumerate(boxes)]
+    for size in sizes:  # first what shares the smallest tile, then whether a larger one pays for several smaller
+        merged: list[_Group] = []
+        for cluster in _cluster(groups, size - 2 * margin):
+            together = _Group.of(cluster)
+            apart = sum(_cost(group.box, sizes, margin) for group in cluster)
+            merged += [together] if _cost(together.box, sizes, margin) <= apart else cluster
+        groups = merged
+    return [group.members for group in groups]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Parts that share a tile: their common box, and their indices."""
+
+    box: Box
+    members: list[int]
+
+    @classmethod
+    def of(cls, groups: Sequence[_Group]) -> _Group:
+        box = groups[0].box
+        for group in groups[1:]:
+            box = box.union(group.box)
+        return cls(box, [i for group in groups for i in group.members])
+
+
+def _cluster(groups: Sequence[_Group], side: int) -> list[list[_Group]]:
+    """Neighbours whose common box is at most ``side`` wide and high, or is one of them; greedy, from the top left."""
+    clusters: list[list[_Group]] = []
     unions: list[Box] = []
-    for i in order:
-        best, least = -1, _cost(boxes[i], sizes, margin)
-        for g in range(max(0, len(groups) - LOOK_BACK), len(groups)):
-            union = unions[g].union(boxes[i])
-            if union != unions[g] and _size(union, sizes, margin) is None:
-                continue
-            added = _cost(union, sizes, margin) - _cost(unions[g], sizes, margin)
-            if added < least or (added == least and best < 0):
-                best, least = g, added
+    for group in sorted(groups, key=lambda group: group.box):
+        best, growth = -1, 0
+        for c in range(max(0, len(clusters) - LOOK_BACK), len(clusters)):
+            union = unions[c].union(group.box)
+            grown = union.area - unions[c].area
+            fits = max(union.height, union.width) <= side or union in (unions[c], group.box)
+            if fits and (best < 0 or grown < growth):
+                best, growth = c, grown
         if best < 0:
-            groups.append([i])
-            unions.append(boxes[i])
+            clusters.append([group])
+            unions.append(group.box)
         else:
-            groups[best].append(i)
-            unions[best] = unions[best].union(boxes[i])
-    return groups
+            clusters[best].append(group)
+            unions[best] = unions[best].union(group.box)
+    return clusters
 
 
 def _size(box: Box, sizes: Sequence[int], margin: int) -> int | None:
