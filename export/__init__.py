@@ -1,0 +1,1 @@
+"""Checkpoints in, artefacts out: ``python -m export``."""

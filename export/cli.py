@@ -1,0 +1,143 @@
+"""The exporter's command line.
+
+Exit status: 0, 1 (the work failed; one line on stderr says why), 2 (usage).
+"""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from atelier.errors import InvalidInput
+from export.artefact import MODEL_REPOSITORY
+from export.errors import ExportError
+from export.synthetic import MAKERS
+
+app = typer.Typer(
+    name="python -m export",
+    help="Checkpoints in, artefacts out.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+class TargetName(StrEnum):
+    """What Triton serves the network with."""
+
+    onnx = "onnx"
+    torchscript = "torchscript"
+    tensorrt = "tensorrt"
+
+
+class PrecisionName(StrEnum):
+    """Type of the convolutions."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
+class SizeName(StrEnum):
+    """Size of a random network."""
+
+    tiny = "tiny"
+    full = "full"
+
+
+@app.command()
+def lama(
+    checkpoint: Annotated[
+        Path,
+        typer.Option(
+            help="LaMa's folder (config.yaml, models/best.ckpt), a .ckpt beside its config.yaml, or big-lama.pt."
+        ),
+    ],
+    target: Annotated[TargetName, typer.Option(help="What to write.")] = TargetName.onnx,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="Type of the convolutions; the Fourier units are fp32 in both.")
+    ] = PrecisionName.fp32,
+    repository: Annotated[Path, typer.Option(help="The model repository to write to.")] = MODEL_REPOSITORY,
+    version: Annotated[int, typer.Option(min=1, help="The model's version.")] = 1,
+    verify: Annotated[
+        bool, typer.Option("--verify/--no-verify", help="Compare the artefact with the checkpoint.")
+    ] = True,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="With --target tensorrt: show, without a GPU, that TensorRT builds it; write nothing."
+        ),
+    ] = False,
+) -> None:
+    """Export LaMa to DIR/lama/VERSION/model.{onnx,pt,plan}, compared with its checkpoint."""
+    if check and target is not TargetName.tensorrt:
+        raise typer.BadParameter("--check goes with --target tensorrt.")
+    from export.lama import export as lama_export  # PyTorch, which --help need not wait for
+    from export.lama.verify import TOLERANCE, table
+
+    console = Console()
+    with Console(stderr=True).status("") as status:
+        if check:
+            size = lama_export.check_tensorrt(checkpoint, precision.value, status.update)
+            console.print(
+                f"TensorRT for RTX parses and builds the network ({size / 1e6:.1f} MB). Nothing was written: "
+                "Triton loads engines of TensorRT proper, built on the machine with the GPU.",
+                soft_wrap=True,
+            )
+            return
+        exported = lama_export.export(
+            checkpoint,
+            target.value,
+            precision.value,
+            repository,
+            version,
+            verified=verify,
+            progress=status.update,
+            report=lambda differences: console.print(table(differences, TOLERANCE[precision.value])),
+        )
+    verdict = "verified" if verify else "not verified"
+    console.print(f"{exported.path} ({exported.path.stat().st_size / 1e6:.1f} MB, {verdict})", soft_wrap=True)
+
+
+@app.command()
+def synthetic(
+    name: Annotated[str, typer.Argument(help=f"Which model: {', '.join(MAKERS)}.")],
+    output: Annotated[Path, typer.Option(help="The folder to write to.")],
+    size: Annotated[SizeName, typer.Option(help="tiny, or full: the published model's settings.")] = SizeName.tiny,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the weights.")] = 0,
+) -> None:
+    """Write a random checkpoint in the true on-disk layout."""
+    if name not in MAKERS:
+        raise typer.BadParameter(f"there is no synthetic {name!r}; there is {', '.join(MAKERS)}.")
+    with Console(stderr=True).status(f"making a {size.value} {name}"):
+        MAKERS[name](size.value, output, seed)
+    Console().print(f"{output}: a random {name}, {size.value}, seed {seed}", soft_wrap=True)
+
+
+@app.command("setup-tensorrt-rtx")
+def setup_tensorrt_rtx() -> None:
+    """Fetch TensorRT for RTX (150 MB) into .tools/, to check networks against TensorRT without a GPU."""
+    from export import rtx
+
+    with Console(stderr=True).status("installing TensorRT for RTX"):
+        changed = rtx.set_up()
+    Console().print("TensorRT for RTX is set up." if changed else "TensorRT for RTX was set up already.")
+
+
+def main() -> None:
+    """Run the command line; every failure that was foreseen is one line on stderr."""
+    try:
+        app()
+    except (ExportError, InvalidInput) as error:
+        sentence = str(error)
+    except ModuleNotFoundError as error:
+        sentence = f"{error.name} is not installed; the exporter needs the packages of atelier[export]."
+    except OSError as error:
+        sentence = f"{error.filename or 'A file'}: {error.strerror}."
+    else:
+        return
+    print(f"export: {sentence}", file=sys.stderr)
+    raise SystemExit(1)

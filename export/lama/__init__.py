@@ -1,0 +1,1 @@
+"""LaMa: from a checkpoint to the artefact of the model ``lama``."""
