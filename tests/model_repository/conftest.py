@@ -1,0 +1,40 @@
+"""Servers whose `lama` comes from the golden checkpoints, exported by the real exporter."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.golden.lama.cases import FOLDER, HOT
+
+REPOSITORY = ROOT / "model_repository"
+CHECKPOINTS = {"plain": FOLDER, "hot": HOT}
+
+
+def export(checkpoint, repository, target="onnx", precision="fp32"):
+    """Export a golden checkpoint into a fresh repository, with `inpaint` beside it."""
+    command = [sys.executable, "-m", "export", "lama", "--checkpoint", str(checkpoint), "--repository", str(repository)]
+    command += ["--target", target, "--precision", precision]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    if not (repository / "inpaint").exists():
+        shutil.copytree(REPOSITORY / "inpaint", repository / "inpaint")
+    return repository
+
+
+@pytest.fixture(scope="session")
+def golden_servers(launch, tmp_path_factory):
+    """Start a server for (checkpoint, profile, precision) once: ``golden_servers("hot", None, "fp16")``."""
+    started = {}
+
+    def start(checkpoint, profile=None, precision="fp32"):
+        key = (checkpoint, profile, precision)
+        if key not in started:
+            folder = tmp_path_factory.mktemp("golden") / "repository"
+            export(CHECKPOINTS[checkpoint], folder, profile or "onnx", precision)
+            started[key] = launch(folder, profile=profile)
+        return started[key]
+
+    return start
