@@ -49,6 +49,10 @@ def translate(error: InferenceServerException, url: str) -> AtelierError:
         return QueueFull(message)
     if "timeout expired" in message.lower():
         return QueueTimeout(message)
+    if " is restricted" in message:  # the server keeps this from clients without its key
+        return InvalidRequest(message)
+    if "has no available versions" in message:  # it is being loaded, or the server is stopping
+        return ServerUnavailable(message)
     if "unknown model" in message:
         return ServerError(f"{message} (at {url}): the server was started without it.")
     if status == "StatusCode.DEADLINE_EXCEEDED":

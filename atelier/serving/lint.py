@@ -124,7 +124,10 @@ def _ensemble(model: Model, names: frozenset[str]) -> Found:
     produced: list[set[str]] = []
     for step in model.config.ensemble_scheduling.step:
         if produced and not produced[-1] & set(step.input_map.values()):
-            yield f'"{step.model_name}"', f"the step '{step.model_name}' runs beside the one before it: keep ensembles linear"
+            yield (
+                f'"{step.model_name}"',
+                f"the step '{step.model_name}' runs beside the one before it: keep ensembles linear",
+            )
         produced.append(set(step.output_map.values()))
 
 

@@ -79,7 +79,7 @@ class BatchModel(ABC, Generic[Settings, Job, Result]):
         self.repository = args["model_repository"]
         self.log = pb_utils.Logger
         self._metrics = Metrics(self.name)
-        parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
+        parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
         self.settings = settle(self.settings_class, parameters)
         self.setup()
 

@@ -57,7 +57,9 @@ def test_a_whole_life():
 
 def test_a_model_that_fails_does_not_take_the_others_down(tmp_path):
     script = make(tmp_path, "sick", 'backend: "python"\ninstance_group [ { count: 1 } ]') / "1" / "model.py"
-    script.write_text("class TritonPythonModel:\n    def initialize(self, args):\n        raise ValueError('no disk')\n")
+    script.write_text(
+        "class TritonPythonModel:\n    def initialize(self, args):\n        raise ValueError('no disk')\n"
+    )
     net = 'backend: "onnxruntime"\n' + parameter("bring", "python -m export net")
     make(tmp_path, "absent", net, files=())
     with Server(server_options(MODELS, tmp_path)) as server:
@@ -97,8 +99,9 @@ def test_a_binary_that_ends_at_once_says_its_last_words(tmp_path):
     program = tmp_path / "tritonserver"
     program.write_text("#!/bin/sh\necho 'error: creating server: no licence' >&2\nexit 3\n")
     program.chmod(0o755)
-    with pytest.raises(LaunchError, match="ended while it started: .*no licence"), Server(
-        server_options(MODELS, binary=program)
+    with (
+        pytest.raises(LaunchError, match="ended while it started: .*no licence"),
+        Server(server_options(MODELS, binary=program)),
     ):
         pass
 

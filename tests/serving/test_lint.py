@@ -33,8 +33,9 @@ WRONG = {
     ),
     "requires": (GOOD + 'parameters { key: "requires" value { string_value: "ghost" } }\n', 6, "in none of the repo"),
     "ragged": (
-        GOOD.replace('"python"', '"onnxruntime"').replace("TYPE_STRING dims: [ 1 ]", "TYPE_FP32 dims: [ 1 ] "
-        "allow_ragged_batch: true", 1),
+        GOOD.replace('"python"', '"onnxruntime"').replace(
+            "TYPE_STRING dims: [ 1 ]", "TYPE_FP32 dims: [ 1 ] allow_ragged_batch: true", 1
+        ),
         3,
         "flattens ragged inputs",
     ),

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from atelier.serving.repository import BRING, REQUIRES
+
 # The one table between Triton's types and numpy's. TYPE_BF16 is absent: numpy has no such type, and neither C++
 # backend takes it.
 NUMPY_TYPES: dict[str, type[np.generic]] = {
@@ -146,7 +148,11 @@ class ModelConfig:
             max_batch_size=int(config.get("max_batch_size", 0)),
             inputs=tuple(TensorConfig.parse(entry) for entry in config.get("input", ())),
             outputs=tuple(TensorConfig.parse(entry) for entry in config.get("output", ())),
-            parameters={key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()},
+            parameters={
+                key: value.get("string_value", "")
+                for key, value in config.get("parameters", {}).items()
+                if key not in (REQUIRES, BRING)  # the launcher reads these
+            },
             # cc_model_filenames picks a file by the GPU's compute capability. It is read by the C++ backends for GPU
             # instances only; which one fits is not known without CUDA, so it is in `ignored`.
             filename=config.get("default_model_filename", ""),
