@@ -9,11 +9,12 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
+from atelier.serving import checkout
 from export.artefact import CHECKOUT, sha256
 from export.errors import ExportError
 
 REQUIREMENTS = CHECKOUT / "export" / "tensorrt-rtx.txt"
-HOME = CHECKOUT / ".tools" / "tensorrt-rtx"
+HOME = checkout.tools() / "tensorrt-rtx"
 SETUP = "python -m export setup-tensorrt-rtx"
 
 _BINDINGS = "tensorrt_rtx_bindings"

@@ -79,9 +79,13 @@ def _raise_stop(number: int, frame: FrameType | None) -> None:
     raise _Stop
 
 
+HARMLESS = "CudaDriverHelper has not been initialized"
+"""What a server that was built with CUDA calls an error on a machine without a GPU."""
+
+
 def _show(line: str, verbose: bool) -> None:
     """Triton's lines carry their level after the time: ``2026-01-31T12:00:00Z E 123 file.cc:45] …``."""
-    if verbose or line[20:23] in (" E ", " W "):
+    if verbose or (line[20:23] in (" E ", " W ") and HARMLESS not in line):
         sys.stderr.write(f"{line}\n")
 
 

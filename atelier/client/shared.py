@@ -1,4 +1,4 @@
-"""A segment of system shared memory that carries one call's tensors."""
+"""Segments of system shared memory that carry a call's tensors."""
 
 from __future__ import annotations
 
@@ -14,55 +14,86 @@ from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor, triton
 ALIGNMENT = 64
 """Tensors begin at multiples of this, as numpy and ONNX Runtime like them."""
 
+SMALLEST = 2**20
+"""Bytes of the smallest segment; sizes are powers of two, so that calls of similar size share segments."""
 
-class Segment:
-    """All inputs of one call, and room for the outputs whose size is known, behind each other in one segment.
+Arrays = Mapping[str, NDArray[Any]]
+Sizes = Mapping[str, int | None]
+
+
+class Load:
+    """One call's tensors, behind each other: all inputs, then room for the outputs whose size is known.
 
     Args:
-        tensors: the protocol's module (``tritonclient.grpc`` or ``tritonclient.http``).
         inputs: arrays by tensor name.
-        outputs: wanted tensors; those with a number of bytes get room in the segment.
+        outputs: wanted tensors; those with a number of bytes get room.
 
     Attributes:
-        inputs: the protocol's input tensors, which point into the segment.
-        outputs: the protocol's requested outputs; ``None`` for all that the model has.
+        size: bytes that a segment must have to carry it.
     """
 
-    def __init__(self, tensors: Any, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, int | None]) -> None:
-        payloads = {name: _payload(array) for name, array in inputs.items()}
-        rooms = [*((name, payload.nbytes) for name, payload in payloads.items())]
-        rooms += [(f"output {name}", size) for name, size in outputs.items() if size is not None]
-        offsets: dict[str, int] = {}
-        total = 0
+    def __init__(self, inputs: Arrays, outputs: Sizes) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.payloads = {name: _payload(array) for name, array in inputs.items()}
+        self.offsets: dict[str, int] = {}
+        self.size = 0
+        rooms = [(name, payload.nbytes) for name, payload in self.payloads.items()]
+        rooms += [(_room(name), size) for name, size in outputs.items() if size is not None]
         for name, room in rooms:
-            offsets[name] = total
-            total += -(-room // ALIGNMENT) * ALIGNMENT
-        self.size = max(total, ALIGNMENT)
+            self.offsets[name] = self.size
+            self.size += -(-room // ALIGNMENT) * ALIGNMENT
+
+
+class Segment:
+    """A segment that is registered with the server and used for one call after the other.
+
+    Args:
+        size: bytes that it must hold at least.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = max(SMALLEST, 1 << (size - 1).bit_length())
         self._memory = SharedMemory(name=f"atelier_{uuid.uuid4().hex}", create=True, size=self.size)
         self.name = self._memory.name
         self.key = f"/{self._memory.name}"
-        self._offsets = offsets
-        self._wanted = dict(outputs)
-        self.inputs = []
-        for name, array in inputs.items():
-            view = np.ndarray(payloads[name].shape, payloads[name].dtype, self._memory.buf, offsets[name])
-            view[...] = payloads[name]
-            tensor = tensors.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-            tensor.set_shared_memory(self.name, payloads[name].nbytes, offsets[name])
-            self.inputs.append(tensor)
-        self.outputs = [self._requested(tensors, name, size) for name, size in outputs.items()] or None
 
-    def read(self, result: Any) -> dict[str, NDArray[Any]]:
+    def write(self, tensors: Any, load: Load) -> tuple[list[Any], list[Any] | None]:
+        """Copy the inputs in.
+
+        Args:
+            tensors: the protocol's module (``tritonclient.grpc`` or ``tritonclient.http``).
+            load: what to carry.
+
+        Returns:
+            The protocol's input tensors and requested outputs (``None`` for all), which point into the segment.
+        """
+        inputs = []
+        for name, payload in load.payloads.items():
+            np.ndarray(payload.shape, payload.dtype, self._memory.buf, load.offsets[name])[...] = payload
+            array = load.inputs[name]
+            tensor = tensors.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+            tensor.set_shared_memory(self.name, payload.nbytes, load.offsets[name])
+            inputs.append(tensor)
+        outputs = []
+        for name, size in load.outputs.items():
+            output = tensors.InferRequestedOutput(name)
+            if size is not None:
+                output.set_shared_memory(self.name, size, load.offsets[_room(name)])
+            outputs.append(output)
+        return inputs, outputs or None
+
+    def read(self, result: Any, load: Load) -> dict[str, NDArray[Any]]:
         """The answer's tensors; those in the segment are copied out of it."""
         response = result.get_response()
         entries = response["outputs"] if isinstance(response, dict) else response.outputs
         arrays: dict[str, NDArray[Any]] = {}
         for entry in entries:
             name, kind, shape = _facts(entry)
-            if self._wanted.get(name) is None:
+            if load.outputs.get(name) is None:
                 arrays[name] = result.as_numpy(name)
             else:
-                offset = self._offsets[f"output {name}"]
+                offset = load.offsets[_room(name)]
                 arrays[name] = np.ndarray(shape, triton_to_np_dtype(kind), self._memory.buf, offset).copy()
         return arrays
 
@@ -71,11 +102,10 @@ class Segment:
         self._memory.close()
         self._memory.unlink()
 
-    def _requested(self, tensors: Any, name: str, size: int | None) -> Any:
-        output = tensors.InferRequestedOutput(name)
-        if size is not None:
-            output.set_shared_memory(self.name, size, self._offsets[f"output {name}"])
-        return output
+
+def _room(output: str) -> str:
+    """An output's key among the offsets; it may be named as an input is."""
+    return f"output {output}"
 
 
 def _payload(array: NDArray[Any]) -> NDArray[Any]:

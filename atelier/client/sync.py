@@ -83,6 +83,8 @@ class Client:
             raise
 
     def _end_loop(self) -> None:
+        # Looking up a host name leaves a thread in the loop's own pool.
+        asyncio.run_coroutine_threadsafe(self._loop.shutdown_default_executor(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
@@ -18,8 +19,17 @@ import tritonclient.http.aio as http_aio
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from atelier.client.errors import AtelierError, DeadlineExceeded, InvalidRequest, ServerUnavailable, translate
-from atelier.client.shared import Segment
+from atelier.client.errors import (
+    AtelierError,
+    DeadlineExceeded,
+    InvalidRequest,
+    QueueFull,
+    QueueTimeout,
+    ServerError,
+    ServerUnavailable,
+    translate,
+)
+from atelier.client.shared import Load, Segment
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +54,19 @@ class Transport:
         self._tensors = http_client if scheme.startswith("http") else grpc_client
         self._headers = dict(headers or {})
         self._shared_memory = shared_memory
+        self._segments: list[Segment] = []  # registered, and not in use
         if self._tensors is http_client:
+            # aiohttp asks for compression by itself, and Triton then spends 25 ns a byte on it.
+            self._headers = {"Accept-Encoding": "identity", **self._headers}
             # The deadline of each call is ours; the library's own would cut long ones.
             self._client = http_aio.InferenceServerClient(address, conn_timeout=None, ssl=tls)
         else:
             self._client = grpc_aio.InferenceServerClient(address, ssl=tls)
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, and free the shared memory."""
+        while self._segments:
+            await self._discard(self._segments.pop())
         await self._client.close()
 
     async def infer(
@@ -80,16 +95,9 @@ class Transport:
             raise InvalidRequest(f"The timeout is {timeout} s; it must be more than 0.")
         wanted = dict(outputs or {})
         if self._shared_memory:
-            segment = Segment(self._tensors, inputs, wanted)
-            try:
-                if await self._register(segment, timeout):
-                    try:
-                        result = await self._call(model, segment.inputs, segment.outputs, timeout, request_id)
-                        return segment.read(result)
-                    finally:
-                        await self._bounded(self._client.unregister_system_shared_memory(segment.name), 10.0)
-            finally:
-                segment.close()
+            answer = await self._infer_shared(model, Load(inputs, wanted), timeout, request_id)
+            if answer is not None:
+                return answer
         tensors = [self._input(name, array) for name, array in inputs.items()]
         requested = [self._tensors.InferRequestedOutput(name) for name in wanted] or None
         result = await self._call(model, tensors, requested, timeout, request_id)
@@ -99,6 +107,63 @@ class Transport:
         """One of tritonclient's questions to the server (``is_server_ready``, ``get_server_metadata``, …), as JSON."""
         form = {"as_json": True} if self._tensors is grpc_client and what.startswith("get_") else {}
         return await self._bounded(getattr(self._client, what)(*arguments, headers=self._headers, **form), timeout)
+
+    async def _infer_shared(
+        self, model: str, load: Load, timeout: float, request_id: str
+    ) -> dict[str, NDArray[Any]] | None:
+        """The call through a segment; ``None`` where the server cannot or may not read it."""
+        segment = await self._take(load.size, timeout)
+        if segment is None:
+            return None
+        answered = False
+        try:
+            result = await self._call(model, *segment.write(self._tensors, load), timeout, request_id)
+            answered = True
+            return segment.read(result, load)
+        except (InvalidRequest, QueueFull, QueueTimeout, ServerError) as error:
+            # A server that was started anew knows no segments.
+            answered = "shared memory region" not in str(error)
+            if answered:
+                raise
+        finally:
+            # Without an answer, the server may still be reading it or writing to it.
+            if answered:
+                self._segments.append(segment)
+            else:
+                await self._discard(segment)
+        while self._segments:
+            await self._discard(self._segments.pop())
+        return await self._infer_shared(model, load, timeout, request_id)
+
+    async def _take(self, size: int, timeout: float) -> Segment | None:
+        """A registered segment that nobody uses; where registering is refused, go on without, for good."""
+        fitting = [segment for segment in self._segments if segment.size >= size]
+        if fitting:
+            best = min(fitting, key=lambda segment: segment.size)
+            self._segments.remove(best)
+            return best
+        if self._segments:  # too small: a larger one takes its place
+            await self._discard(self._segments.pop())
+        segment = Segment(size)
+        call = self._client.register_system_shared_memory(
+            segment.name, segment.key, segment.size, headers=self._headers
+        )
+        try:
+            await self._bounded(call, timeout)
+        except BaseException as error:
+            segment.close()
+            if not isinstance(error, AtelierError) or isinstance(error, DeadlineExceeded | ServerUnavailable):
+                raise
+            log.warning("Shared memory is not used with %s, tensors are sent in the message: %s", self.url, error)
+            self._shared_memory = False
+            return None
+        return segment
+
+    async def _discard(self, segment: Segment) -> None:
+        """Free a segment; a server that is gone or started anew does not know it, and that is well."""
+        with contextlib.suppress(AtelierError):
+            await self._bounded(self._client.unregister_system_shared_memory(segment.name, headers=self._headers), 10.0)
+        segment.close()
 
     def _input(self, name: str, array: NDArray[Any]) -> Any:
         tensor = self._tensors.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
@@ -129,21 +194,6 @@ class Transport:
             raise translate(error, self.url) from None
         except (aiohttp.ClientError, OSError) as error:
             raise ServerUnavailable(f"No server answers at {self.url}: {error}") from None
-
-    async def _register(self, segment: Segment, timeout: float) -> bool:
-        """Tell the server of the segment; where it cannot or may not read it, go on without, for good."""
-        call = self._client.register_system_shared_memory(
-            segment.name, segment.key, segment.size, headers=self._headers
-        )
-        try:
-            await self._bounded(call, timeout)
-        except (DeadlineExceeded, ServerUnavailable):
-            raise
-        except AtelierError as error:
-            log.warning("Shared memory is not used with %s, tensors are sent in the message: %s", self.url, error)
-            self._shared_memory = False
-            return False
-        return True
 
 
 def _split(url: str) -> tuple[str, str]:

@@ -37,6 +37,8 @@ def call(
         inputs=[pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()],
         requested_output_names=list(outputs),
         timeout=int(timeout * 1e6),
+        # Where the other model runs on a GPU its outputs would stay there, and have no numpy array.
+        preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
     )
     response = request.exec()
     if response.has_error():

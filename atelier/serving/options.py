@@ -121,7 +121,7 @@ def command(
         *embedded_folders,
     ]
     if not _has_gpu():
-        arguments.append("--allow-gpu-metrics=false")
+        arguments += ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]
     newer = {
         "--http-max-input-size": str(MAX_HTTP_BYTES),
         "--grpc-infer-thread-count": "4",

@@ -1,0 +1,4 @@
+"""Benchmarks: ``python -m perf``.
+
+What is compared is measured side by side in one run, and told as ratios: absolute times are the machine's.
+"""

@@ -1,0 +1,135 @@
+"""LaMa as a subject of benchmarks: a random network of either size, its artefact, and the ways to run it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from atelier.inpainting import load_generator
+from atelier.serving import checkout
+from atelier.serving.launcher import LaunchError, Server
+from atelier.serving.options import ServerOptions, free_ports
+from perf.measure import BenchmarkError
+
+MODEL = "lama"
+MAX_BATCH = 8  # the model's max_batch_size
+
+Run = Callable[[], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A random LaMa on disk: its checkpoint, and a model repository with the ONNX artefact of the same weights."""
+
+    checkpoint: Path
+    repository: Path
+
+    @property
+    def onnx(self) -> Path:
+        """The artefact."""
+        return self.repository / MODEL / "1" / "model.onnx"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A batch: ``image`` uint8 [N, H, W, 3], ``mask`` uint8 [N, H, W], not 0 in the hole."""
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+
+    @property
+    def inputs(self) -> dict[str, NDArray[np.uint8]]:
+        """By the names of the model's inputs."""
+        return {"IMAGE": self.image, "MASK": self.mask}
+
+
+@contextmanager
+def subject(size: str, *, threads: int, seed: int) -> Iterator[Subject]:
+    """A random checkpoint and its artefact, made by the exporter's own commands; gone afterwards.
+
+    The served model has the configuration that is shipped, and beside it the number of ONNX Runtime's threads.
+
+    Args:
+        size: ``tiny`` or ``full``.
+        threads: ONNX Runtime's, within an operator and between operators.
+        seed: of the weights.
+
+    Raises:
+        BenchmarkError: the exporter failed.
+    """
+    with TemporaryDirectory(prefix="atelier-perf-") as folder:
+        made = Subject(Path(folder) / "checkpoint", Path(folder) / "repository")
+        _export("synthetic", MODEL, f"--size={size}", f"--output={made.checkpoint}", f"--seed={seed}")
+        # Not verified there: benchmarks compare the outputs on what they measure.
+        _export(MODEL, f"--checkpoint={made.checkpoint}", f"--repository={made.repository}", "--no-verify")
+        with (made.repository / MODEL / "config.pbtxt").open("a", encoding="utf-8") as config:
+            for name in ("intra_op_thread_count", "inter_op_thread_count"):
+                config.write(f'parameters {{ key: "{name}" value {{ string_value: "{threads}" }} }}\n')
+        yield made
+
+
+def _export(*arguments: str) -> None:
+    """Run ``python -m export``: in a process of its own, so that it leaves no threads or memory in this one."""
+    command = [sys.executable, "-m", "export", *arguments]
+    run = subprocess.run(command, cwd=checkout.root(), capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise BenchmarkError(f"The exporter failed: {' '.join(run.stderr.split())}")
+
+
+@contextmanager
+def serve(made: Subject) -> Iterator[Server]:
+    """The embedded server with this model alone, on free ports.
+
+    Raises:
+        LaunchError: the server or the model did not come up.
+    """
+    http, grpc, metrics = free_ports(3)
+    ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics}
+    with Server(ServerOptions((made.repository,), (MODEL,), exit_timeout=10, **ports)) as server:
+        for state in server.states():
+            if state.name == MODEL and state.state != "READY":
+                raise LaunchError(f"{MODEL} does not load: {state.reason}")
+        yield server
+
+
+def pictures(side: int, batch: int, seed: int) -> Pictures:
+    """Noise with a hole of a quarter of its area."""
+    image = np.random.default_rng(seed).integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
+    mask = np.zeros((batch, side, side), np.uint8)
+    mask[:, side // 4 : side * 3 // 4, side // 4 : side * 3 // 4] = 255
+    return Pictures(image, mask)
+
+
+def eager(made: Subject) -> Callable[[Pictures], NDArray[np.uint8]]:
+    """The checkpoint's network in PyTorch as upstream runs it: eager, float32, FFTs; bytes in, bytes out.
+
+    Threads are those that PyTorch is set to.
+    """
+    generator = load_generator(made.checkpoint)
+
+    def run(batch: Pictures) -> NDArray[np.uint8]:
+        with torch.inference_mode():
+            image = torch.from_numpy(batch.image).permute(0, 3, 1, 2).float() / 255
+            mask = (torch.from_numpy(batch.mask) > 0).float().unsqueeze(1)
+            levels = (generator(image, mask) * 255).clamp(0, 255).to(torch.uint8)
+            return levels.permute(0, 2, 3, 1).contiguous().numpy()
+
+    return run
+
+
+def direct(made: Subject, *, threads: int) -> Callable[[Pictures], NDArray[np.uint8]]:
+    """The artefact in ONNX Runtime in this process, with the session options that the server's backend sets."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(made.onnx), options, providers=["CPUExecutionProvider"])
+    return lambda batch: session.run(["INPAINTED"], batch.inputs)[0]
