@@ -41,7 +41,9 @@ def test_a_whole_life():
     assert answers(server.http_url + "/v2/health/ready") == 200
     assert answers(server.metrics_url) == 200
     assert [(s.name, s.state) for s in server.states()] == [("echo", "READY"), ("moody", "NOT LOADED")]
-    assert "successfully loaded 'echo'" in server.logs()
+    deadline = time.monotonic() + 10  # the log is read by a thread of its own
+    while "successfully loaded 'echo'" not in server.logs() and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert any("successfully loaded 'echo'" in line for line in lines)
     with pytest.raises(LaunchError, match="runs already"):
         server.start()
