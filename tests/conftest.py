@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +20,14 @@ def server_options(*repositories: Path, **changes: object) -> ServerOptions:
     http, grpc, metrics = free_ports(3)
     ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics}
     return ServerOptions(repositories=repositories, **{**ports, "exit_timeout": 10, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_environment() -> None:
+    """The developer's own settings and proxies do not decide what is tested; ATELIER_TOOLS says where the server is."""
+    for name in list(os.environ):
+        if (name.startswith("ATELIER_") and name != "ATELIER_TOOLS") or name.lower().endswith("_proxy"):
+            del os.environ[name]
 
 
 @pytest.fixture(scope="session")

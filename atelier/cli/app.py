@@ -48,7 +48,7 @@ def one_line(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*arguments: Any, **options: Any) -> Any:
         try:
             return command(*arguments, **options)
-        except (AtelierError, InvalidInput, RuntimeError) as error:
+        except (AtelierError, InvalidInput, RuntimeError, OSError) as error:
             sys.stderr.write(f"atelier: {' '.join(str(error).split())}\n")
             raise typer.Exit(1) from None
         except KeyboardInterrupt:

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from atelier.serving import checkout
-from atelier.serving.launcher import LaunchError, ModelState, Server
-from atelier.serving.options import ServerOptions
+from atelier.serving.launcher import HARMLESS, LaunchError, ModelState, Server
+from atelier.serving.options import ENOUGH_SHARED_MEMORY, ServerOptions, free_shared_memory
 
 
 class _Stop(BaseException):
@@ -60,9 +60,8 @@ def command(
         metrics_port=metrics_port,
         binary=server,
     )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _raise_stop)
     process = Server(options, on_line=lambda line: _show(line, verbose))
+    _stop_on_signals(process)
     try:
         with process:
             _report(process)
@@ -72,15 +71,21 @@ def command(
         sys.stderr.write("Stopped.\n")
 
 
-def _raise_stop(number: int, frame: FrameType | None) -> None:
-    sys.stderr.write("Finishing the running requests.\n")
-    for other in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(other, signal.SIG_DFL)  # a second signal ends it at once
-    raise _Stop
+def _stop_on_signals(process: Server) -> None:
+    """The first signal drains the server, the second ends it at once."""
+    seen = 0
 
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 1:
+            process.kill()
+            return
+        sys.stderr.write("Finishing the running requests.\n")
+        raise _Stop
 
-HARMLESS = "CudaDriverHelper has not been initialized"
-"""What a server that was built with CUDA calls an error on a machine without a GPU."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
 
 
 def _show(line: str, verbose: bool) -> None:
@@ -107,6 +112,11 @@ def _report(process: Server) -> None:
     console.print(
         f"Ready: HTTP {process.http_url}, gRPC {process.grpc_url}, metrics {process.metrics_url}", soft_wrap=True
     )
+    if (free := free_shared_memory()) < ENOUGH_SHARED_MEMORY:
+        sys.stderr.write(
+            f"/dev/shm has {free // 2**20} MiB free, and large pictures need 1 GiB: in a container give it more "
+            "(docker run --shm-size=1g).\n"
+        )
     if process.options.binary is None and not process.options.is_loopback:
         sys.stderr.write(
             "The embedded server is for development on one machine: it lacks the security fixes of 2025 and 2026. "

@@ -13,6 +13,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
+from atelier.errors import InvalidInput
 from atelier.serving.errors import CallFailed, Unavailable
 from atelier.serving.repository import PROFILE_VARIABLE, read_model
 
@@ -45,6 +46,8 @@ def call(
         error = response.error()
         if error.code() == pb_utils.TritonError.UNAVAILABLE:
             raise Unavailable(error.message())
+        if not pb_utils.is_model_ready(model, ""):
+            raise Unavailable(f"The model {model}, which this one calls, is not loaded.")
         raise CallFailed(f"{model}: {error.message()}")
     return [pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs]
 
@@ -77,9 +80,10 @@ class Identity:
 
     def _description(self, folder: Path) -> dict[str, Any]:
         """What the exporter wrote beside the artefact (``model.onnx.json``); empty without it."""
-        artefact = read_model(self._folder, os.environ.get(PROFILE_VARIABLE)).artefact
-        file = folder / f"{artefact.name}.json" if artefact else folder
-        if not file.is_file():
+        try:
+            artefact = read_model(self._folder, os.environ.get(PROFILE_VARIABLE)).artefact
+            file = folder / f"{artefact.name}.json" if artefact else folder
+            facts = json.loads(file.read_text(encoding="utf-8"))
+        except (InvalidInput, OSError, ValueError):  # a report is not worth a request
             return {}
-        facts = json.loads(file.read_text(encoding="utf-8"))
         return {key: facts[key] for key in ("checkpoint", "sha256", "synthetic", "precision") if key in facts}

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from atelier.errors import InvalidInput
-from atelier.serving import checkout, embedded, repository
+from atelier.serving import checkout, embedded, leftovers, repository
 from atelier.serving.options import ServerOptions, command, known_flags
 
 LOG_LINES = 5000
-SHARED_MEMORY = Path("/dev/shm")
-PREFIX = "atelier_py_"
+
+HARMLESS = "CudaDriverHelper has not been initialized"
+"""What a server that was built with CUDA calls an error on a machine without a GPU."""
+
+LAST_WORDS = (" E ", "error", "terminate called", "what():")
+"""What the lines have in them that tell why a server did not come up."""
+
+_NUMBERS = itertools.count(1)
 
 
 class LaunchError(RuntimeError):
@@ -75,7 +81,7 @@ class Server:
         self._pump: threading.Thread | None = None
         self._scratch: Path | None = None
         self._models = repository.discover(options.repositories, options.profile)
-        self._prefix = f"{PREFIX}{os.getpid()}_{id(self):x}_"
+        self._prefix = leftovers.region_prefix(next(_NUMBERS))
         self._failed: dict[str, str] = {}
         self._load, self._lacks = self._choose_models()
 
@@ -121,11 +127,24 @@ class Server:
         """
         if self.is_alive():
             raise LaunchError("The server runs already.")
-        self._check_ports()
-        _sweep_shared_memory()
-        binary, environment, folders = self._binary()
+        self._check_address()
+        leftovers.sweep()
+        self._scratch = leftovers.scratch_folder()
+        try:
+            self._start(self._scratch)
+        except BaseException:
+            self._clean_up()
+            raise
+
+    def _start(self, scratch: Path) -> None:
+        binary, environment, folders = self._binary(scratch)
+        repositories = []
+        for number, repository_folder in enumerate(self.options.repositories):
+            link = scratch / f"repository-{number}"  # a plain path: see scratch_folder
+            link.symlink_to(repository_folder.resolve())
+            repositories.append(link)
         arguments = command(
-            self.options,
+            replace(self.options, repositories=tuple(repositories)),
             binary=binary,
             flags=known_flags(binary, environment),
             load=self._load,
@@ -205,16 +224,24 @@ class Server:
                 # Unloading the Python models comes on top of the time for running requests.
                 self._process.wait(max(0.0, deadline - time.monotonic()) + 30)
             except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, signal.SIGKILL)
+                self.kill()
                 self._process.wait()
         if self._pump is not None:
             self._pump.join(5)
         status = self._process.returncode
         self._process = None
-        _remove_shared_memory(self._prefix)
+        self._clean_up()
+        return status
+
+    def kill(self) -> None:
+        """End the process and its children at once; what runs is lost."""
+        if self._process is not None and self.is_alive():
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _clean_up(self) -> None:
+        leftovers.remove_regions(self._prefix)
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
-        return status
 
     def _unload_callers(self, deadline: float) -> None:
         """Unload the models that call others, and wait for their running requests.
@@ -265,7 +292,7 @@ class Server:
             return state("MISSING", self._lacks[model.name])
         return state("NOT LOADED", "not asked for")
 
-    def _binary(self) -> tuple[Path, dict[str, str], list[str]]:
+    def _binary(self, scratch: Path) -> tuple[Path, dict[str, str], list[str]]:
         """The program, its environment, and the flags that name the embedded server's folders."""
         if self.options.binary is not None:
             if not os.access(self.options.binary, os.X_OK) or self.options.binary.is_dir():
@@ -274,9 +301,8 @@ class Server:
         server = embedded.locate()
         if problems := server.missing():
             raise LaunchError(" ".join(problems))
-        self._scratch = Path(tempfile.mkdtemp(prefix="atelier-server-"))
-        server.assemble_backends(self._scratch / "backends", checkout.root() / "backends")
-        folders = [f"--backend-directory={self._scratch / 'backends'}", f"--cache-directory={server.caches}"]
+        server.assemble_backends(scratch / "backends", checkout.root() / "backends")
+        folders = [f"--backend-directory={scratch / 'backends'}", f"--cache-directory={server.caches}"]
         return server.binary, server.environment(), folders
 
     def _own_environment(self) -> dict[str, str]:
@@ -284,10 +310,11 @@ class Server:
         profile = {repository.PROFILE_VARIABLE: self.options.profile} if self.options.profile else {}
         return {"PYTHONDONTWRITEBYTECODE": "1", **profile}
 
-    def _check_ports(self) -> None:
+    def _check_address(self) -> None:
+        if ":" in self.options.host:
+            raise LaunchError(f"The host {self.options.host} is an IPv6 address; accepted: names and IPv4 addresses.")
         for flag, port in self.options.ports.items():
-            family = socket.AF_INET6 if ":" in self.options.host else socket.AF_INET
-            with socket.socket(family) as probe:
+            with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
                     probe.bind((self.options.host, port))
@@ -306,8 +333,9 @@ class Server:
                 self._on_line(text)
 
     def _last_error(self) -> str:
-        errors = [line for line in self._lines if " E " in line[:40] or "error" in line.lower()]
-        return (errors or list(self._lines) or ["it wrote nothing"])[-1]
+        lines = [line for line in self._lines if HARMLESS not in line]
+        errors = [line for line in lines if any(word in line for word in LAST_WORDS)]
+        return (errors or lines or ["it wrote nothing"])[-1]
 
     def _index(self) -> list[dict[str, Any]] | None:
         """The server's list of models; ``None`` while it does not answer."""
@@ -317,7 +345,9 @@ class Server:
     def _post(self, path: str) -> bytes | None:
         request = urllib.request.Request(self.http_url + path, data=b"", method="POST")
         request.add_header("x-admin-key", self.options.admin_key)
-        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(request, timeout=10) as reply:
+        # Without the proxies of the environment: they do not know this machine's loopback.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with contextlib.suppress(urllib.error.URLError, OSError), opener.open(request, timeout=10) as reply:
             return bytes(reply.read())
         return None
 
@@ -330,17 +360,3 @@ def _die_with_parent() -> None:
 def _one_line(reason: str) -> str:
     """The first sentence of a load error: the Python backend appends where it was raised."""
     return " ".join(reason.split("\n\nAt:")[0].split())
-
-
-def _remove_shared_memory(prefix: str) -> None:
-    """Unlink what Python models left behind: a stub that was killed does not clean up after itself."""
-    for region in SHARED_MEMORY.glob(f"{prefix}*"):
-        region.unlink(missing_ok=True)
-
-
-def _sweep_shared_memory() -> None:
-    """Remove the regions of servers whose launcher is gone."""
-    for region in SHARED_MEMORY.glob(f"{PREFIX}*"):
-        launcher = region.name.removeprefix(PREFIX).split("_")[0]
-        if launcher.isdecimal() and not Path(f"/proc/{launcher}").exists():
-            region.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -18,8 +19,11 @@ MAX_HTTP_BYTES = 512 * 2**20
 """Body limit of HTTP requests on servers that have one (25.06 and newer; their own default is 64 MiB)."""
 
 SHARED_MEMORY_STEP = 64 * 2**20
-"""Bytes by which a Python model's shared memory starts and grows. Triton's 1 MB step made the first 64 MB request
-three times slower."""
+"""Bytes by which a Python model's shared memory starts and grows where there is room. Triton's own step of 1 MB made
+the first 64 MB request three times slower."""
+
+ENOUGH_SHARED_MEMORY = 2**30
+"""Bytes of ``/dev/shm`` that pictures of tens of megapixels need; containers have 64 MiB unless told otherwise."""
 
 RESTRICTED = "shared-memory,model-repository,logging,trace"
 """Protocols that a client who is not on this machine has no business with."""
@@ -114,8 +118,8 @@ def command(
         f"--exit-timeout-secs={options.exit_timeout}",
         "--log-format=ISO8601",
         "--metrics-config=summary_latencies=true",
-        f"--backend-config=python,shm-default-byte-size={SHARED_MEMORY_STEP}",
-        f"--backend-config=python,shm-growth-byte-size={SHARED_MEMORY_STEP}",
+        f"--backend-config=python,shm-default-byte-size={shared_memory_step()}",
+        f"--backend-config=python,shm-growth-byte-size={shared_memory_step()}",
         f"--backend-config=python,shm-region-prefix-name={prefix}",
         "--backend-config=python,stub-timeout-seconds=300",
         *embedded_folders,
@@ -134,6 +138,16 @@ def command(
         arguments.append(f"--grpc-restricted-protocol={RESTRICTED}:x-admin-key={options.admin_key}")
     arguments += [f"{flag}={value}" for flag, value in newer.items() if flag in flags]
     return arguments
+
+
+def free_shared_memory() -> int:
+    """Bytes that are free in ``/dev/shm``."""
+    return shutil.disk_usage("/dev/shm").free
+
+
+def shared_memory_step() -> int:
+    """Bytes for ``shm-default-byte-size`` and ``shm-growth-byte-size``: a sixteenth of what is free, within bounds."""
+    return max(2**20, min(SHARED_MEMORY_STEP, free_shared_memory() // 16 // 2**20 * 2**20))
 
 
 def _has_gpu() -> bool:

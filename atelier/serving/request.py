@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +24,9 @@ class Request:
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
-        self.id: str = raw.request_id() or uuid.uuid4().hex[:12]
+        given = raw.request_id()
+        # It goes into the log and into messages: a client's own id only where it cannot spoil them.
+        self.id: str = given if re.fullmatch(r"[\w.:-]{1,64}", given) else uuid.uuid4().hex[:12]
         self.seconds: dict[str, float] = {}
 
     def raise_if_cancelled(self) -> None:

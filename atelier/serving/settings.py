@@ -6,6 +6,7 @@ request.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -17,6 +18,9 @@ from atelier.errors import InvalidInput
 from atelier.serving.repository import BRING, REQUIRES
 
 S = TypeVar("S", bound=BaseSettings)
+
+LONGEST_SHOWN = 60
+"""Characters of a refused value that its error repeats."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,16 @@ def settle(settings: type[S], parameters: Mapping[str, str]) -> Settled[S]:
         InvalidInput: a parameter is no setting, or a value is not accepted; the sentence says where it stands.
     """
     config = {name: text for name, text in parameters.items() if not name.isupper() and name not in (REQUIRES, BRING)}
+    accepted = ", ".join(sorted(settings.model_fields))
     if strangers := sorted(config.keys() - settings.model_fields.keys()):
-        accepted = ", ".join(sorted(settings.model_fields))
         raise InvalidInput(f"The parameter '{strangers[0]}' in config.pbtxt is no setting; there are: {accepted}.")
-    environment = EnvSettingsSource(settings)()
     prefix = settings.model_config.get("env_prefix", "")
+    named = {name for name in os.environ if prefix and name.startswith(prefix)}
+    if strangers := sorted(named - {f"{prefix}{field.upper()}" for field in settings.model_fields}):
+        raise InvalidInput(
+            f"The variable {strangers[0]} is no setting; with the prefix {prefix} there are: {accepted}."
+        )
+    environment = EnvSettingsSource(settings)()
     where = {name: f"The parameter '{name}' in config.pbtxt" for name in config}
     where |= {name: f"The variable {prefix}{name.upper()}" for name in environment}
     values = _validate(settings, {**config, **environment}, where)
@@ -76,5 +85,7 @@ def _validate(settings: type[S], data: Mapping[str, Any], where: Mapping[str, st
         field = str(first["loc"][0]) if first["loc"] else ""
         place = where.get(field, field.upper() or "The settings")
         accepted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        value = data.get(field, first["input"])
-        raise InvalidInput(f"{place} is {value!r}; accepted: {accepted}.") from None
+        shown = repr(data.get(field, first["input"]))
+        if len(shown) > LONGEST_SHOWN:  # an error's text travels in headers, whose size is limited
+            shown = f"{shown[:LONGEST_SHOWN]}…"
+        raise InvalidInput(f"{place} is {shown}; accepted: {accepted.rstrip('.')}.") from None

@@ -108,7 +108,7 @@ def write(size: Size, output: Path, seed: int) -> None:
 
 def build(config: GeneratorConfig, seed: int) -> LamaGenerator:
     """A random network whose activations are of trained size and whose predictions spread over 0..1, in eval mode."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), _one_thread():
         torch.manual_seed(seed)
         generator = LamaGenerator(config)
         norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -122,6 +122,17 @@ def build(config: GeneratorConfig, seed: int) -> LamaGenerator:
             norm.momentum = 0.1
         _spread(generator.eval(), image, mask)
     return generator
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The statistics are sums, and how many threads share a sum decides its last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _pictures() -> tuple[Tensor, Tensor]:

@@ -168,6 +168,11 @@ class Serving:
         return self.process.returncode, output, errors
 
 
+def executions(client):
+    """How often the network was run."""
+    return next(model.requests for model in client.status().models if model.name == "lama")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serve_drains(number):
     serving = Serving()
@@ -181,8 +186,12 @@ def test_serve_drains(number):
     files = encode_picture(Picture(picture, None, "png")), encode_picture(Picture(mask[..., None], None, "png"))
     with Client(f"localhost:{serving.ports[1]}") as client, ThreadPoolExecutor(1) as pool:
         assert client.is_ready("inpaint")
+        warm_up = executions(client)
         answer = pool.submit(client.inpaint, *files)
-        time.sleep(0.8)  # it is being decoded; the network is called after that
+        while executions(client) == warm_up and not answer.done():
+            time.sleep(0.02)
+        # The first of two calls of the network was made; the second comes while the server stops.
+        assert not answer.done()
         status, _, errors = serving.end(number)
         assert status == 0, errors
         assert "Finishing the running requests." in errors

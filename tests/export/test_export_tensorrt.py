@@ -80,7 +80,7 @@ def test_a_file_that_is_no_network(toolkit):
 
 def test_the_profiles_are_the_canonical_tiles():
     found = [profile.shapes["IMAGE"] for profile in profiles()]
-    assert found[0] == ((1, 16, 16, 3), (4, 512, 512, 3), (8, 1024, 1024, 3))
+    assert found[0] == ((1, 16, 16, 3), (4, 1024, 1024, 3), (8, 1536, 1536, 3))
     assert [shapes[1] for shapes in found[1:]] == [(4, side, side, 3) for side in (256, 512, 1024)]
     for profile in profiles():
         assert [shape[:3] for shape in profile.shapes["IMAGE"]] == list(profile.shapes["MASK"])

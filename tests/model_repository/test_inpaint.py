@@ -3,10 +3,15 @@
 import asyncio
 import io
 import json
+import os
+import re
 import struct
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,9 +41,12 @@ def hole(height=90, width=120, box=(20, 30, 25, 40)):
     return mask
 
 
-def encoded(array, kind="PNG", **options):
+def encoded(array, kind="PNG", mode=None, **options):
     buffer = io.BytesIO()
-    Image.fromarray(array.squeeze()).save(buffer, kind, **options)
+    picture = Image.fromarray(array.squeeze())
+    if mode is not None:
+        picture = Image.frombytes(mode, picture.size, array.tobytes())
+    picture.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -143,7 +151,8 @@ BAD = {
     "too large": (claims(20000, 20000), MASK, {}, r"IMAGE .*20000x20000.*50"),
     "too large mask": (PICTURE, claims(20000, 20000), {}, r"MASK .*20000x20000.*50"),
     "animated": (encoded(noise(), "WEBP", save_all=True, append_images=FRAMES), MASK, {}, "animated"),
-    "cmyk": (encoded(np.zeros((9, 9, 4), np.uint8)[..., :3], "TIFF"), MASK, {}, "not a PNG, JPEG or WebP"),
+    "tiff": (encoded(noise(), "TIFF"), MASK, {}, "not a PNG, JPEG or WebP"),
+    "cmyk": (encoded(noise(channels=4), "JPEG", mode="CMYK"), MASK, {}, "CMYK"),
     "16 bit": (encoded(np.zeros((90, 120), np.uint16)), MASK, {}, "16"),
     "jpeg with alpha": (encoded(noise(channels=4)), MASK, {"format": "jpeg"}, "alpha channel, which JPEG cannot hold"),
     "strategy": (PICTURE, MASK, {"strategy": "마법"}, "STRATEGY is '마법'; accepted: 'regions' or 'page'"),
@@ -166,16 +175,47 @@ def test_bad_input_is_one_clear_sentence_and_the_next_request_works(client, case
     assert client.inpaint(PICTURE, MASK).image.shape == (90, 120, 3)
 
 
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_through_the_command_line(server, tmp_path, case):
+    image, mask, options, said = BAD[case]
+    (tmp_path / "그림.png").write_bytes(image)
+    (tmp_path / "mask.png").write_bytes(mask)
+    ending = {"jpeg": "jpg"}.get(options.get("format", "png"), options.get("format", "png"))
+    named = [f"--{name}={value}" for name, value in options.items() if name != "format"]
+    run = subprocess.run(
+        [Path(sys.executable).parent / "atelier", "inpaint", "그림.png", "mask.png", "-o", f"o.{ending}", *named],
+        cwd=tmp_path,
+        env={**os.environ, "ATELIER_URL": server.grpc_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert len(run.stderr.splitlines()) == 1
+    assert re.search(said if case != "format" else "does not end in", run.stderr)
+    assert not (tmp_path / f"o.{ending}").exists()
+
+
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
-        ({"IMAGE": strings(PICTURE)}, "expected .*inputs|MASK"),
-        ({"IMAGE": strings(PICTURE), "MASK": np.zeros((1, 1), np.uint8)}, "(?i)data-?type|TYPE_STRING|BYTES"),
-        ({"IMAGE": strings(PICTURE), "MASK": strings(MASK), "MARGIN": np.array([[1.5]], np.float32)}, "(?i)type"),
-        ({"IMAGE": strings(PICTURE), "MASK": strings(MASK), "MARGINS": np.array([[1]], np.int32)}, "MARGINS"),
+        ({"IMAGE": strings(PICTURE)}, r"missing required input\(s\) \['MASK'\]"),
+        (
+            {"IMAGE": strings(PICTURE), "MASK": np.zeros((1, 1), np.uint8)},
+            "input 'MASK' data-type is 'UINT8', but .* expects 'BYTES'",
+        ),
+        (
+            {"IMAGE": strings(PICTURE), "MASK": strings(MASK), "MARGIN": np.array([[1.5]], np.float32)},
+            "input 'MARGIN' data-type is 'FP32', but .* expects 'INT32'",
+        ),
+        (
+            {"IMAGE": strings(PICTURE), "MASK": strings(MASK), "MARGINS": np.array([[1]], np.int32)},
+            "unexpected inference input 'MARGINS'",
+        ),
         ({"IMAGE": strings(PICTURE), "MASK": strings(MASK), "STRATEGY": strings(b"\xff\xfe")}, "UTF-8"),
         ({"IMAGE": strings(PICTURE, PICTURE), "MASK": strings(MASK, MASK)}, "IMAGE holds 2 elements"),
-        ({"IMAGE": strings(PICTURE)[0], "MASK": strings(MASK)[0]}, "shape"),
+        ({"IMAGE": strings(PICTURE)[0], "MASK": strings(MASK)[0]}, r"unexpected shape for input .*\[-1,1\], got \[1\]"),
     ],
 )
 def test_wrong_tensors(client, inputs, said):

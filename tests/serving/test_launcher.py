@@ -1,24 +1,28 @@
 """The server process: start, states, logs, stop, and what happens when things go wrong."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from atelier.client import Client
 from atelier.errors import InvalidInput
-from atelier.serving.launcher import PREFIX, LaunchError, Server
+from atelier.serving.launcher import LaunchError, Server
+from atelier.serving.leftovers import FOLDERS, REGIONS, SHARED_MEMORY, region_prefix
 from tests.conftest import ROOT, server_options
 from tests.serving.test_repository import make, parameter
 
 MODELS = Path(__file__).parent / "models"
-SHARED_MEMORY = Path("/dev/shm")
 
 
 def answers(url: str) -> int | None:
@@ -47,13 +51,16 @@ def test_a_whole_life():
     assert any("successfully loaded 'echo'" in line for line in lines)
     with pytest.raises(LaunchError, match="runs already"):
         server.start()
-    regions = list(SHARED_MEMORY.glob(f"{PREFIX}{os.getpid()}_*"))
+    regions = list(SHARED_MEMORY.glob(f"{server._prefix}*"))
     assert regions
+    scratch = server._scratch
+    assert scratch.is_dir()
     url = server.http_url
     assert server.stop() == 0
     assert not server.is_alive()
     assert answers(url + "/v2/health/live") is None
     assert not [region for region in regions if region.exists()]
+    assert not scratch.exists()
     assert server.stop() == 0, "a second stop does nothing"
 
 
@@ -127,8 +134,53 @@ def test_nothing_survives_a_launcher_that_is_killed():
     while time.monotonic() < deadline and any(Path(f"/proc/{p}").exists() for p in family):
         time.sleep(0.1)
     assert not [p for p in family if Path(f"/proc/{p}").exists()]
-    # Whatever it left in shared memory, the next server sweeps.
-    leftover = SHARED_MEMORY / f"{PREFIX}{launcher.pid}_test"
-    leftover.write_bytes(b"x")
-    with Server(server_options(MODELS, models=("echo",))):
-        assert not list(SHARED_MEMORY.glob(f"{PREFIX}{launcher.pid}_*"))
+    # Whatever it left behind, the next server sweeps.
+    own = f"{os.getpid()}_"
+    region = SHARED_MEMORY / region_prefix(1).replace(own, f"{launcher.pid}_", 1)
+    region.write_bytes(b"x")
+    folder = Path(tempfile.mkdtemp(prefix=region.name.replace(REGIONS, FOLDERS)))
+    elsewhere = SHARED_MEMORY / f"{REGIONS}123_{launcher.pid}_1_of_another_container"
+    elsewhere.write_bytes(b"x")
+    try:
+        with Server(server_options(MODELS, models=("echo",))):
+            assert not region.exists()
+            assert not folder.exists()
+            assert elsewhere.exists()
+    finally:
+        elsewhere.unlink()
+
+
+def test_a_path_with_blanks_and_korean_letters(tmp_path):
+    """The stub's command line is split at blanks, and its paths are decoded as ASCII."""
+    folder = tmp_path / "내 모델 a b"
+    shutil.copytree(ROOT / "model_repository", folder)
+    with Server(server_options(folder)) as server, Client(server.grpc_url) as client:
+        assert {state.state for state in server.states()} == {"READY"}
+        mask = np.ones((20, 20), np.uint8)
+        report = client.inpaint(np.zeros((20, 20, 3), np.uint8), mask).report
+        assert report["model"]["version"] == "1"
+        assert "sha256" in report["model"]
+
+
+def test_a_proxy_in_the_environment_is_not_asked(monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with Server(server_options(MODELS, models=("echo",))) as server:
+        assert server.states()[0].state == "READY"
+
+
+def test_ipv6_is_refused_in_one_sentence():
+    with pytest.raises(LaunchError, match="The host ::1 is an IPv6 address; accepted: names and IPv4"):
+        Server(server_options(MODELS, host="::1")).start()
+
+
+def test_a_start_that_fails_leaves_nothing(tmp_path):
+    program = tmp_path / "tritonserver"
+    program.write_bytes(b"\x7fELF nonsense")
+    program.chmod(0o755)
+    before = set(Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"))
+    server = Server(server_options(MODELS, binary=program))
+    with pytest.raises(OSError):
+        server.start()
+    assert set(Path(tempfile.gettempdir()).glob(f"{FOLDERS}*")) <= before
+    assert not server.is_alive()

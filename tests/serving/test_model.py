@@ -16,6 +16,7 @@ from atelier.client import (
     QueueFull,
     QueueTimeout,
     ServerError,
+    ServerUnavailable,
 )
 from atelier.client.transport import strings
 
@@ -24,7 +25,7 @@ MODELS = Path(__file__).parent / "models"
 
 @pytest.fixture(scope="module")
 def server(launch):
-    return launch(MODELS, models=("moody",))
+    return launch(MODELS, models=("moody", "echo"))
 
 
 @pytest.fixture(scope="module", params=["grpc", "http"])
@@ -61,16 +62,21 @@ def test_two_elements_in_one_request(client):
         client.infer("moody", {"MOOD": strings(b"a", b"b")})
 
 
-@pytest.mark.parametrize("mood", ["broken", "mute", "call"])
+@pytest.mark.parametrize("mood", ["broken", "mute", "miscall"])
 def test_a_fault_of_ours_tells_the_client_an_id_and_the_log_the_cause(client, server, mood):
     with pytest.raises(ServerError) as caught:
         client.infer("moody", {"MOOD": strings(mood.encode())}, request_id=f"id-{mood}")
     assert str(caught.value) == f"moody failed on request id-{mood}; the server's log has the cause under this id."
-    causes = {"broken": "ZeroDivisionError: a secret of the house", "mute": "OSError", "call": "CallFailed: nobody"}
+    causes = {"broken": "ZeroDivisionError: a secret of the house", "mute": "OSError", "miscall": "CallFailed: echo"}
     deadline = time.monotonic() + 10
     while causes[mood] not in server.logs() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert causes[mood] in server.logs()
+
+
+def test_a_model_that_is_called_and_not_loaded(client):
+    with pytest.raises(ServerUnavailable, match="The model nobody, which this one calls, is not loaded"):
+        ask(client, "call")
 
 
 def test_a_full_queue_behind_the_model_is_a_full_queue(client):
@@ -137,6 +143,11 @@ def test_time_in_the_queue_runs_out(server):
 
 
 def test_metrics_count_outcomes_and_live_on_the_server_s_page(server):
+    with Client(server.grpc_url) as client:
+        assert ask(client, "calm")
+        for mood, error in (("picky", InvalidRequest), ("broken", ServerError), ("busy", QueueFull)):
+            with pytest.raises(error):
+                ask(client, mood)
     with urllib.request.urlopen(server.metrics_url) as page:
         text = page.read().decode()
     counts = {
@@ -144,6 +155,6 @@ def test_metrics_count_outcomes_and_live_on_the_server_s_page(server):
         for line in text.splitlines()
         if line.startswith("atelier_requests_total{")
     }
-    for outcome in ("ok", "invalid_arg", "internal", "unavailable", "cancelled"):
+    for outcome in ("ok", "invalid_arg", "internal", "unavailable"):
         key = f'atelier_requests_total{{model="moody",outcome="{outcome}"}}'
         assert counts.get(key, 0) >= 1, counts

@@ -47,6 +47,15 @@ def test_errors_name_the_place(monkeypatch):
     monkeypatch.setenv("ATELIER_OVEN_HEAT", "10")
     with pytest.raises(InvalidInput, match="variable ATELIER_OVEN_HEAT is '10'"):
         settle(Oven, {})
+    monkeypatch.setenv("ATELIER_OVEN_HAET", "100")
+    with pytest.raises(InvalidInput, match="variable ATELIER_OVEN_HAET is no setting; .* there are: fan, heat"):
+        settle(Oven, {})
+
+
+def test_long_values_are_not_repeated_in_full():
+    with pytest.raises(InvalidInput) as caught:
+        settle(Oven, {}).override({"heat": "x" * 100_000})
+    assert len(str(caught.value)) < 300
 
 
 def test_inpaint_settings_from_text():

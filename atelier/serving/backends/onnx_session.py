@@ -31,6 +31,8 @@ def open_session(config: ModelConfig, log: Log) -> onnxruntime.InferenceSession:
     options = onnx_options.session_options(config, log)
     path = config.path(FILENAME, in_folder=True)
     wanted = onnx_options.providers(config, onnxruntime.get_available_providers(), log)
+    if config.kind == "GPU" and len(wanted) > 1:
+        onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed with PyTorch
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
     except Exception as error:  # the binding has one unrelated class for each status

@@ -42,9 +42,9 @@ class TritonPythonModel(BatchModel):
                 except Exception as error:
                     self.log.log_error(f"moody stopped: {type(error).__name__}")
                     return error
-        if mood == "call":
+        if mood in ("call", "miscall"):
             try:
-                call("nobody", {}, ["X"], timeout=1)
+                call({"call": "nobody", "miscall": "echo"}[mood], {}, ["X"], timeout=1)
             except Exception as error:
                 return error
         return f"{mood} {settings.values.patience} {settings.sources['patience']} {mates}"
