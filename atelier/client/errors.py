@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Iterator
+
 from tritonclient.utils import InferenceServerException
 
 
@@ -33,32 +37,67 @@ class ServerError(AtelierError):
     """The server failed; its log has the cause."""
 
 
+class UnknownSegment(ServerError):
+    """The server does not know the segment of shared memory: it was started anew."""
+
+
+class UnreadableAnswer(ServerError):
+    """What came back is no answer of an Atelier server; whether the call was worked on is not known."""
+
+
 INVALID = ("StatusCode.INVALID_ARGUMENT", "StatusCode.UNIMPLEMENTED", "StatusCode.OUT_OF_RANGE", "400", "501")
 UNAVAILABLE = ("StatusCode.UNAVAILABLE", "503")
+NOT_FOUND = ("StatusCode.NOT_FOUND", "404")
+
+_REQUEST_ID = re.compile(r"\[request id: [^\]]*\] ")
 
 
 def translate(error: InferenceServerException, url: str) -> AtelierError:
     """The exception for an answer of the server.
 
-    Triton answers a full queue, an expired request and a lost connection with one status; only the text tells them
-    apart.
+    Texts repeat what the caller wrote. The status decides therefore, and the text only among what Triton answers with
+    one status: a full queue, an expired request and a lost connection, for instance.
     """
     message = (error.message() or "no reason given").strip()
     status = error.status() or ""
-    if "maximum queue size" in message:
-        return QueueFull(message)
-    if "timeout expired" in message.lower():
-        return QueueTimeout(message)
-    if " is restricted" in message:  # the server keeps this from clients without its key
-        return InvalidRequest(message)
-    if "has no available versions" in message:  # it is being loaded, or the server is stopping
-        return ServerUnavailable(message)
-    if "unknown model" in message:
-        return ServerError(f"{message} (at {url}): the server was started without it.")
-    if status == "StatusCode.DEADLINE_EXCEEDED":
-        return DeadlineExceeded(f"No answer from {url} in time.")
-    if status in UNAVAILABLE:
-        return ServerUnavailable(f"No server answers at {url}: {message}")
     if status in INVALID:
         return InvalidRequest(message)
+    if status in NOT_FOUND:
+        return _translate_missing(message, url)
+    if status == "StatusCode.DEADLINE_EXCEEDED":
+        return DeadlineExceeded(f"No answer from {url} in time.")
+    # The server keeps this from clients without its key; HTTP answers 403, gRPC "unavailable".
+    if status in (*UNAVAILABLE, "403") and message.startswith(
+        ("This protocol is restricted", "This API is restricted")
+    ):
+        return InvalidRequest(message)
+    if status in UNAVAILABLE:
+        if "maximum queue size" in message:
+            return QueueFull(message)
+        if "timeout expired" in message.lower():
+            return QueueTimeout(message)
+        return ServerUnavailable(f"No server answers at {url}: {message}")
     return ServerError(message)
+
+
+def _translate_missing(message: str, url: str) -> AtelierError:
+    """The exception for what the server does not know."""
+    text = _REQUEST_ID.sub("", message, count=1) if message.startswith("[request id: ") else message
+    if text.startswith("Unable to find shared memory region"):
+        return UnknownSegment(message)
+    if text.startswith("Request for unknown model"):
+        if text.endswith("has no available versions"):  # it is being loaded, or the server is stopping
+            return ServerUnavailable(message)
+        return ServerError(f"{message} (at {url}): the server was started without it.")
+    return ServerError(f"{url} answered: {message}")
+
+
+@contextlib.contextmanager
+def reading(url: str) -> Iterator[None]:
+    """Whatever an odd answer runs into while it is taken apart becomes ``UnreadableAnswer``."""
+    try:
+        yield
+    except (AtelierError, MemoryError):
+        raise
+    except Exception as error:
+        raise UnreadableAnswer(f"The answer of {url} cannot be read ({type(error).__name__}: {error}).") from error

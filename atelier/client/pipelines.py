@@ -12,10 +12,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from atelier.client.errors import InvalidRequest
+from atelier.client.errors import InvalidRequest, ServerError, UnreadableAnswer, reading
 from atelier.client.pictures import to_file
+from atelier.client.requests import check_text, check_timeout, flag, integer, strings
 from atelier.client.status import ServerStatus, read_status
-from atelier.client.transport import Transport, strings
+from atelier.client.transport import Transport
 from atelier.errors import InvalidInput
 from atelier.media import decode_picture, parse_format
 
@@ -37,8 +38,15 @@ class InpaintResult:
 
     @cached_property
     def image(self) -> NDArray[np.uint8]:
-        """The pixels, uint8 [H, W, 3] RGB, [H, W, 4] with alpha, [H, W] or [H, W, 2] for grey."""
-        pixels = decode_picture(self.data, name="The answer").pixels
+        """The pixels, uint8 [H, W, 3] RGB, [H, W, 4] with alpha, [H, W] or [H, W, 2] for grey.
+
+        Raises:
+            ServerError: the answer is no picture of the size that its report names.
+        """
+        with reading("the server"):
+            # The server may have been allowed more pixels than the library is by itself.
+            size = int(self.report["width"]) * int(self.report["height"])
+            pixels = decode_picture(self.data, name="The picture", max_pixels=size).pixels
         return pixels[..., 0] if pixels.shape[2] == 1 else pixels
 
     def save(self, path: str | Path) -> None:
@@ -46,25 +54,38 @@ class InpaintResult:
 
         Raises:
             InvalidRequest: the name's ending belongs to another format than the file's, or it cannot be written.
+            ServerError: the report names no format.
         """
-        target = Path(path)
-        named, kind = format_of(target), self.report["format"]
+        try:
+            target = Path(path)
+        except TypeError:
+            raise InvalidRequest(f"{path!r} is no path.") from None
+        named, kind = format_of(target), self.report.get("format")
+        if kind is None:
+            raise ServerError("The server's report does not name the picture's format.")
         if named != kind:
             raise InvalidRequest(f"{path} is named as {named}, but the answer is {kind}: ask for format='{named}'.")
         try:
             target.write_bytes(self.data)
         except OSError as error:
             raise InvalidRequest(f"{target} cannot be written ({error.strerror}).") from None
+        except ValueError as error:  # a name with a zero byte
+            raise InvalidRequest(f"{str(target)!r} cannot be written ({error}).") from None
 
 
 class AsyncClient:
     """Calls a server from asyncio; safe for any number of calls at once within one event loop.
 
+    It may be made anywhere, and connects on its first call.
+
     Args:
         url: ``localhost:8001`` for gRPC, ``http://localhost:8000`` for HTTP.
-        timeout: seconds of a call's deadline where the call names none.
+        timeout: seconds of a call's deadline where the call names none, at most a day.
         shared_memory: send tensors through shared memory where the server shares this machine.
         headers: sent with every call.
+
+    Raises:
+        InvalidRequest: one of these is none.
     """
 
     def __init__(
@@ -75,7 +96,7 @@ class AsyncClient:
         shared_memory: bool = False,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self._timeout = timeout
+        self._timeout = check_timeout(timeout)
         self._transport = Transport(url, shared_memory=shared_memory, headers=headers)
 
     async def __aenter__(self) -> Self:
@@ -85,7 +106,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; a second call does nothing."""
         await self._transport.close()
 
     async def inpaint(
@@ -112,7 +133,7 @@ class AsyncClient:
             feather: pixels over which the paste fades in inside the hole, 0 to 64.
             fill_flat: fill a part whose surroundings are flat without the network.
             format: ``png``, ``jpeg`` or ``webp``.
-            timeout: seconds.
+            timeout: seconds, at most a day.
             request_id: stands in the server's log.
 
         Raises:
@@ -124,14 +145,18 @@ class AsyncClient:
         }
         for name, value in (("STRATEGY", strategy), ("FORMAT", format)):
             if value is not None:
-                inputs[name] = strings(value.encode("utf-8"))
+                inputs[name] = strings(check_text(name, value, empty=True).encode("utf-8"))
         for name, number in (("MARGIN", margin), ("FEATHER", feather)):
             if number is not None:
-                inputs[name] = _integer(name, number)
+                inputs[name] = integer(name, number)
         if fill_flat is not None:
-            inputs["FILL_FLAT"] = np.array([[bool(fill_flat)]])
+            inputs["FILL_FLAT"] = flag("FILL_FLAT", fill_flat)
         answer = await self.infer("inpaint", inputs, timeout=timeout, request_id=request_id)
-        return InpaintResult(bytes(answer["IMAGE"].item()), json.loads(answer["REPORT"].item()))
+        with reading(self._transport.url):
+            data, report = answer["IMAGE"].item(), json.loads(answer["REPORT"].item())
+            if not isinstance(data, bytes) or not isinstance(report, dict):
+                raise UnreadableAnswer(f"The answer of {self._transport.url} is no picture with a report.")
+            return InpaintResult(data, report)
 
     async def infer(
         self,
@@ -149,7 +174,7 @@ class AsyncClient:
             inputs: arrays with their batch dimension, by tensor name.
             outputs: wanted tensors, ``None`` for all; with a number of bytes, that one comes back through shared
                 memory when the client uses it.
-            timeout: seconds.
+            timeout: seconds, at most a day.
             request_id: stands in the server's log.
 
         Returns:
@@ -169,7 +194,7 @@ class AsyncClient:
         """
         if model is None:
             return bool(await self._transport.ask("is_server_ready", timeout=timeout))
-        return bool(await self._transport.ask("is_model_ready", model, timeout=timeout))
+        return bool(await self._transport.ask("is_model_ready", check_text("The model", model), timeout=timeout))
 
     async def status(self, *, timeout: float = 5.0) -> ServerStatus:
         """The server's state, and what its models have answered.
@@ -178,14 +203,6 @@ class AsyncClient:
             AtelierError: the server does not answer.
         """
         return await read_status(self._transport, timeout=timeout)
-
-
-def _integer(name: str, number: int) -> NDArray[np.int32]:
-    """A number as an ``INT32 [1]`` tensor with its batch dimension; never cut to 32 bits."""
-    bounds = np.iinfo(np.int32)
-    if isinstance(number, bool) or int(number) != number or not bounds.min <= number <= bounds.max:
-        raise InvalidRequest(f"{name} is {number!r}; accepted: an integer of 32 bits.")
-    return np.array([[number]], dtype=np.int32)
 
 
 def format_of(path: Path) -> str:

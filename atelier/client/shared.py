@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import uuid
 from collections.abc import Mapping
 from multiprocessing.shared_memory import SharedMemory
@@ -16,6 +18,9 @@ ALIGNMENT = 64
 
 SMALLEST = 2**20
 """Bytes of the smallest segment; sizes are powers of two, so that calls of similar size share segments."""
+
+LARGEST = 2**46
+"""Bytes that no machine has; beyond, Python leaves a segment behind that it could not size."""
 
 Arrays = Mapping[str, NDArray[Any]]
 Sizes = Mapping[str, int | None]
@@ -45,18 +50,59 @@ class Load:
             self.size += -(-room // ALIGNMENT) * ALIGNMENT
 
 
+class NoRoom(Exception):
+    """There is not as much shared memory."""
+
+
 class Segment:
     """A segment that is registered with the server and used for one call after the other.
 
     Args:
         size: bytes that it must hold at least.
+
+    Attributes:
+        size: bytes that it can hold, once there is memory for them.
+
+    Raises:
+        NoRoom: there is not as much shared memory.
     """
 
     def __init__(self, size: int) -> None:
+        if size > LARGEST:
+            raise NoRoom(f"{size} bytes of shared memory cannot be had")
         self.size = max(SMALLEST, 1 << (size - 1).bit_length())
-        self._memory = SharedMemory(name=f"atelier_{uuid.uuid4().hex}", create=True, size=self.size)
+        self._reserved = 0
+        try:
+            self._memory = SharedMemory(name=f"atelier_{uuid.uuid4().hex}", create=True, size=self.size)
+        except OSError as error:
+            raise NoRoom(f"{size} bytes of shared memory cannot be had ({error})") from None
         self.name = self._memory.name
         self.key = f"/{self._memory.name}"
+        try:
+            self.reserve(size)
+        except NoRoom:
+            self.close()
+            raise
+
+    def reserve(self, size: int) -> None:
+        """Have memory behind the first bytes.
+
+        A new segment is empty: without this, writing where /dev/shm is full would end the process (SIGBUS). Only what
+        a call needs is reserved, not the size rounded up.
+
+        Raises:
+            NoRoom: there is not as much.
+        """
+        if size <= self._reserved:
+            return
+        if size > self.size:
+            raise ValueError(f"the segment holds {self.size} bytes, not {size}")
+        if hasattr(os, "posix_fallocate"):  # Linux; elsewhere the system grows it
+            try:
+                os.posix_fallocate(self._memory._fd, 0, size)  # type: ignore[attr-defined]
+            except OSError as error:
+                raise NoRoom(f"{size} bytes of shared memory cannot be had ({error})") from None
+        self._reserved = size
 
     def write(self, tensors: Any, load: Load) -> tuple[list[Any], list[Any] | None]:
         """Copy the inputs in.
@@ -100,7 +146,8 @@ class Segment:
     def close(self) -> None:
         """Free the segment."""
         self._memory.close()
-        self._memory.unlink()
+        with contextlib.suppress(FileNotFoundError):  # somebody cleaned up
+            self._memory.unlink()
 
 
 def _room(output: str) -> str:
@@ -110,7 +157,7 @@ def _room(output: str) -> str:
 
 def _payload(array: NDArray[Any]) -> NDArray[Any]:
     """The bytes that Triton reads: strings get their length in front of them."""
-    if array.dtype != np.object_:
+    if array.dtype != np.object_ and array.dtype.type != np.bytes_:
         return np.ascontiguousarray(array)
     return np.frombuffer(serialize_byte_tensor(array).item(), dtype=np.uint8)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from atelier.client.errors import reading
 from atelier.client.transport import Transport
 
 
@@ -50,14 +51,15 @@ async def read_status(transport: Transport, *, timeout: float) -> ServerStatus:
     Raises:
         AtelierError: it does not answer.
     """
-    metadata = await transport.ask("get_server_metadata", timeout=timeout)
-    ready = await transport.ask("is_server_ready", timeout=timeout)
-    statistics = await transport.ask("get_inference_statistics", timeout=timeout)
-    models = []
-    for entry in sorted(statistics.get("model_stats", ()), key=lambda entry: str(entry["name"])):
-        model_ready = await transport.ask("is_model_ready", entry["name"], entry["version"], timeout=timeout)
-        models.append(_model(entry, bool(model_ready)))
-    return ServerStatus(metadata["name"], metadata["version"], bool(ready), tuple(models))
+    with reading(transport.url):
+        metadata = await transport.ask("get_server_metadata", timeout=timeout)
+        ready = await transport.ask("is_server_ready", timeout=timeout)
+        statistics = await transport.ask("get_inference_statistics", timeout=timeout)
+        models = []
+        for entry in sorted(statistics.get("model_stats", ()), key=lambda entry: str(entry["name"])):
+            model_ready = await transport.ask("is_model_ready", entry["name"], entry["version"], timeout=timeout)
+            models.append(_model(entry, bool(model_ready)))
+        return ServerStatus(metadata["name"], metadata["version"], bool(ready), tuple(models))
 
 
 def _model(entry: Mapping[str, Any], ready: bool) -> ModelStatus:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Self, TypeVar
 
 from numpy.typing import NDArray
 
+from atelier.client.errors import AtelierError
 from atelier.client.pipelines import DEFAULT_TIMEOUT, AsyncClient, InpaintResult
 from atelier.client.status import ServerStatus
 
@@ -20,9 +22,12 @@ class Client:
 
     Args:
         url: ``localhost:8001`` for gRPC, ``http://localhost:8000`` for HTTP.
-        timeout: seconds of a call's deadline where the call names none.
+        timeout: seconds of a call's deadline where the call names none, at most a day.
         shared_memory: send tensors through shared memory where the server shares this machine.
         headers: sent with every call.
+
+    Raises:
+        InvalidRequest: one of these is none.
     """
 
     def __init__(
@@ -33,18 +38,14 @@ class Client:
         shared_memory: bool = False,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        self._client = AsyncClient(url, timeout=timeout, shared_memory=shared_memory, headers=headers)
+        self._url = url
+        self._calls: set[asyncio.Task[Any]] = set()  # touched in the loop alone
+        self._lock = threading.Lock()
+        self._closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="atelier-client", daemon=True)
         self._thread.start()
-
-        async def connect() -> AsyncClient:
-            return AsyncClient(url, timeout=timeout, shared_memory=shared_memory, headers=headers)
-
-        try:
-            self._client = self._wait(connect)
-        except BaseException:
-            self._end_loop()
-            raise
 
     def __enter__(self) -> Self:
         return self
@@ -53,10 +54,18 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; a second call does nothing."""
-        if not self._loop.is_closed():
-            self._wait(self._client.close)
-            self._end_loop()
+        """Close the connection; calls of other threads fail. A second call does nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            finish = asyncio.run_coroutine_threadsafe(self._finish(), self._loop)
+        try:
+            finish.result()
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
     def inpaint(self, image: Any, mask: Any, **options: Any) -> InpaintResult:
         """Remove what the mask covers: see ``AsyncClient.inpaint`` for the options."""
@@ -75,16 +84,31 @@ class Client:
         return self._wait(lambda: self._client.status(timeout=timeout))
 
     def _wait(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        future = asyncio.run_coroutine_threadsafe(call(), self._loop)
+        with self._lock:  # a call that the loop was given before it was closed is ended by closing it
+            if self._closed:
+                raise AtelierError(f"The client of {self._url} is closed.")
+            future = asyncio.run_coroutine_threadsafe(self._run(call), self._loop)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise AtelierError(f"The client of {self._url} was closed during the call.") from None
         except BaseException:  # Ctrl-C in the caller: the call is cancelled, and the server told
             future.cancel()
             raise
 
-    def _end_loop(self) -> None:
+    async def _run(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        task = asyncio.current_task()
+        assert task is not None, "it runs as a task"
+        self._calls.add(task)
+        try:
+            return await call()
+        finally:
+            self._calls.discard(task)
+
+    async def _finish(self) -> None:
+        for task in self._calls:
+            task.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+        await self._client.close()
         # Looking up a host name leaves a thread in the loop's own pool.
-        asyncio.run_coroutine_threadsafe(self._loop.shutdown_default_executor(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        await self._loop.shutdown_default_executor()

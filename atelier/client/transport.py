@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-import numpy as np
 import tritonclient.grpc as grpc_client
 import tritonclient.grpc.aio as grpc_aio
 import tritonclient.http as http_client
@@ -27,13 +27,35 @@ from atelier.client.errors import (
     QueueTimeout,
     ServerError,
     ServerUnavailable,
+    UnknownSegment,
+    UnreadableAnswer,
+    reading,
     translate,
 )
-from atelier.client.shared import Load, Segment
+from atelier.client.requests import (
+    Deadline,
+    check_headers,
+    check_inputs,
+    check_outputs,
+    check_text,
+    shown,
+    strings,
+)
+from atelier.client.shared import Load, NoRoom, Segment
+
+__all__ = ["Transport", "strings"]
 
 log = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray[Any]]
+
+# What gRPC is told of a server on this machine: no proxy leads to it. tritonclient's own options are dropped where
+# others are given; of those only the sizes differ from gRPC's.
+LOOPBACK_OPTIONS = [
+    ("grpc.max_send_message_length", grpc_client.MAX_GRPC_MESSAGE_SIZE),
+    ("grpc.max_receive_message_length", grpc_client.MAX_GRPC_MESSAGE_SIZE),
+    ("grpc.enable_http_proxy", 0),
+]
 
 
 class Transport:
@@ -48,26 +70,51 @@ class Transport:
     """
 
     def __init__(self, url: str, *, shared_memory: bool, headers: Mapping[str, str] | None = None) -> None:
+        self._scheme, self._address = _split(url)
         self.url = url
-        scheme, address = _split(url)
-        tls = scheme in ("https", "grpcs")
-        self._tensors = http_client if scheme.startswith("http") else grpc_client
-        self._headers = dict(headers or {})
-        self._shared_memory = shared_memory
-        self._segments: list[Segment] = []  # registered, and not in use
+        self._tensors = http_client if self._scheme.startswith("http") else grpc_client
+        self._headers = check_headers(headers)
         if self._tensors is http_client:
             # aiohttp asks for compression by itself, and Triton then spends 25 ns a byte on it.
-            self._headers = {"Accept-Encoding": "identity", **self._headers}
+            self._headers = {"accept-encoding": "identity", **self._headers}
+        self._shared_memory = shared_memory
+        self._room_missed = False
+        self._segments: list[Segment] = []  # registered, and not in use
+        self._connection: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    @property
+    def _client(self) -> Any:
+        """The connection, which belongs to the event loop that used it first."""
+        if self._closed:
+            raise AtelierError(f"The client of {self.url} is closed.")
+        loop = asyncio.get_running_loop()
+        if self._connection is None:
+            self._connection, self._loop = self._connect(), loop
+        elif self._loop is not loop:
+            raise InvalidRequest(f"The client of {self.url} is used in another event loop: make one for each.")
+        return self._connection
+
+    def _connect(self) -> Any:
+        tls = self._scheme in ("https", "grpcs")
+        if self._tensors is http_client:
             # The deadline of each call is ours; the library's own would cut long ones.
-            self._client = http_aio.InferenceServerClient(address, conn_timeout=None, ssl=tls)
-        else:
-            self._client = grpc_aio.InferenceServerClient(address, ssl=tls)
+            return http_aio.InferenceServerClient(self._address, conn_timeout=None, ssl=tls)
+        options = LOOPBACK_OPTIONS if _is_loopback(self._address) else None
+        return grpc_aio.InferenceServerClient(self._address, ssl=tls, channel_args=options)
 
     async def close(self) -> None:
-        """Close the connection, and free the shared memory."""
-        while self._segments:
-            await self._discard(self._segments.pop())
-        await self._client.close()
+        """Close the connection, and free the shared memory; a second call does nothing."""
+        if self._closed:
+            return
+        try:
+            while self._segments:
+                await self._discard(self._segments.pop())
+        finally:
+            self._closed = True
+            if self._connection is not None:
+                await self._connection.close()
 
     async def infer(
         self,
@@ -91,68 +138,93 @@ class Transport:
         Raises:
             AtelierError: see ``atelier.client.errors``.
         """
-        if not timeout > 0:
-            raise InvalidRequest(f"The timeout is {timeout} s; it must be more than 0.")
-        wanted = dict(outputs or {})
+        deadline = Deadline(timeout)
+        check_text("The model", model)
+        check_text("The request's id", request_id, empty=True)
+        checked, wanted = check_inputs(inputs), check_outputs(outputs)
         if self._shared_memory:
-            answer = await self._infer_shared(model, Load(inputs, wanted), timeout, request_id)
+            answer = await self._infer_shared(model, Load(checked, wanted), deadline, request_id)
             if answer is not None:
                 return answer
-        tensors = [self._input(name, array) for name, array in inputs.items()]
+        tensors = [self._input(name, array) for name, array in checked.items()]
         requested = [self._tensors.InferRequestedOutput(name) for name in wanted] or None
-        result = await self._call(model, tensors, requested, timeout, request_id)
-        return {name: result.as_numpy(name) for name in wanted or _names(result)}
+        result = await self._call(model, tensors, requested, deadline, request_id)
+        with reading(self.url):
+            return {name: _array(result, name) for name in wanted or _names(result)}
 
     async def ask(self, what: str, *arguments: Any, timeout: float) -> Any:
         """One of tritonclient's questions to the server (``is_server_ready``, ``get_server_metadata``, …), as JSON."""
+        deadline = Deadline(timeout)
         form = {"as_json": True} if self._tensors is grpc_client and what.startswith("get_") else {}
-        return await self._bounded(getattr(self._client, what)(*arguments, headers=self._headers, **form), timeout)
+        return await self._bounded(
+            getattr(self._client, what)(*arguments, headers=dict(self._headers), **form), deadline
+        )
 
     async def _infer_shared(
-        self, model: str, load: Load, timeout: float, request_id: str
+        self, model: str, load: Load, deadline: Deadline, request_id: str
     ) -> dict[str, NDArray[Any]] | None:
-        """The call through a segment; ``None`` where the server cannot or may not read it."""
-        segment = await self._take(load.size, timeout)
+        """The call through a segment; ``None`` where there is none, or the server cannot or may not read it."""
+        try:
+            return await self._infer_in_segment(model, load, deadline, request_id)
+        except UnknownSegment:
+            # The server was started anew: it knows none of them. Once is enough.
+            while self._segments:
+                await self._discard(self._segments.pop())
+            return await self._infer_in_segment(model, load, deadline, request_id)
+
+    async def _infer_in_segment(
+        self, model: str, load: Load, deadline: Deadline, request_id: str
+    ) -> dict[str, NDArray[Any]] | None:
+        segment = await self._take(load.size, deadline)
         if segment is None:
             return None
         answered = False
         try:
-            result = await self._call(model, *segment.write(self._tensors, load), timeout, request_id)
+            result = await self._call(model, *segment.write(self._tensors, load), deadline, request_id)
+            with reading(self.url):
+                answer = segment.read(result, load)
             answered = True
-            return segment.read(result, load)
+            return answer
         except (InvalidRequest, QueueFull, QueueTimeout, ServerError) as error:
-            # A server that was started anew knows no segments.
-            answered = "shared memory region" not in str(error)
-            if answered:
-                raise
+            answered = not isinstance(error, UnknownSegment | UnreadableAnswer)
+            raise
         finally:
             # Without an answer, the server may still be reading it or writing to it.
             if answered:
                 self._segments.append(segment)
             else:
                 await self._discard(segment)
-        while self._segments:
-            await self._discard(self._segments.pop())
-        return await self._infer_shared(model, load, timeout, request_id)
 
-    async def _take(self, size: int, timeout: float) -> Segment | None:
-        """A registered segment that nobody uses; where registering is refused, go on without, for good."""
-        fitting = [segment for segment in self._segments if segment.size >= size]
-        if fitting:
-            best = min(fitting, key=lambda segment: segment.size)
-            self._segments.remove(best)
-            return best
-        if self._segments:  # too small: a larger one takes its place
-            await self._discard(self._segments.pop())
-        segment = Segment(size)
-        call = self._client.register_system_shared_memory(
-            segment.name, segment.key, segment.size, headers=self._headers
-        )
+    async def _take(self, size: int, deadline: Deadline) -> Segment | None:
+        """A registered segment that nobody uses; ``None`` where there is no memory for it.
+
+        Where registering is refused, calls go on without, for good.
+        """
         try:
-            await self._bounded(call, timeout)
+            fitting = [segment for segment in self._segments if segment.size >= size]
+            if fitting:
+                best = min(fitting, key=lambda segment: segment.size)
+                best.reserve(size)
+                self._segments.remove(best)
+                return best
+            if self._segments:  # too small: a larger one takes its place
+                await self._discard(self._segments.pop())
+            segment = Segment(size)
+        except NoRoom as error:
+            if not self._room_missed:
+                log.warning(
+                    "Large calls to %s do without shared memory, tensors are sent in the message: %s", self.url, error
+                )
+            self._room_missed = True
+            return None
+        try:
+            call = self._client.register_system_shared_memory(
+                segment.name, segment.key, segment.size, headers=dict(self._headers)
+            )
+            await self._bounded(call, deadline)
         except BaseException as error:
             segment.close()
-            if not isinstance(error, AtelierError) or isinstance(error, DeadlineExceeded | ServerUnavailable):
+            if not isinstance(error, InvalidRequest | ServerError):
                 raise
             log.warning("Shared memory is not used with %s, tensors are sent in the message: %s", self.url, error)
             self._shared_memory = False
@@ -161,51 +233,88 @@ class Transport:
 
     async def _discard(self, segment: Segment) -> None:
         """Free a segment; a server that is gone or started anew does not know it, and that is well."""
-        with contextlib.suppress(AtelierError):
-            await self._bounded(self._client.unregister_system_shared_memory(segment.name, headers=self._headers), 10.0)
-        segment.close()
+        try:
+            with contextlib.suppress(AtelierError):
+                call = self._client.unregister_system_shared_memory(segment.name, headers=dict(self._headers))
+                await self._bounded(call, 10.0)
+        finally:
+            segment.close()
 
     def _input(self, name: str, array: NDArray[Any]) -> Any:
         tensor = self._tensors.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
         tensor.set_data_from_numpy(array)
         return tensor
 
-    async def _call(self, model: str, inputs: Sequence[Any], outputs: Any, timeout: float, request_id: str) -> Any:
-        deadline = {"client_timeout": timeout} if self._tensors is grpc_client else {}
+    async def _call(self, model: str, inputs: Sequence[Any], outputs: Any, deadline: Deadline, request_id: str) -> Any:
+        left = deadline.left
+        bound = {"client_timeout": left} if self._tensors is grpc_client else {}
         call = self._client.infer(
             model,
             inputs,
             outputs=outputs,
             request_id=request_id or uuid.uuid4().hex[:12],
-            timeout=int(timeout * 1e6),
-            headers=self._headers,
-            **deadline,
+            timeout=max(1, int(left * 1e6)),  # 0 would be none
+            headers=dict(self._headers),  # a copy: tritonclient writes this request's sizes into it
+            **bound,
         )
-        return await self._bounded(call, timeout)
+        return await self._bounded(call, deadline)
 
-    async def _bounded(self, call: Any, timeout: float) -> Any:
+    async def _bounded(self, call: Any, deadline: Deadline | float) -> Any:
         """Wait for a call; every failure becomes one of our exceptions."""
+        until = deadline if isinstance(deadline, Deadline) else Deadline(deadline)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(until.left):
                 return await call
         except TimeoutError:
-            raise DeadlineExceeded(f"No answer from {self.url} within {timeout:g} s.") from None
+            raise DeadlineExceeded(f"No answer from {self.url} within {until.seconds:g} s.") from None
         except InferenceServerException as error:
             raise translate(error, self.url) from None
         except (aiohttp.ClientError, OSError) as error:
             raise ServerUnavailable(f"No server answers at {self.url}: {error}") from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and task is not None and not task.cancelling():  # gRPC's answer where the channel is closed
+                raise AtelierError(f"The client of {self.url} was closed during the call.") from None
+            raise
+        except MemoryError:
+            raise
+        # What the request holds was checked: the libraries fell over the answer.
+        except Exception as error:
+            kind = type(error).__name__
+            raise UnreadableAnswer(f"The answer of {self.url} cannot be read ({kind}: {error}).") from error
 
 
-def _split(url: str) -> tuple[str, str]:
+def _split(url: Any) -> tuple[str, str]:
     """Scheme and address of a URL; without a scheme it is gRPC."""
-    parts = urlsplit(url if "://" in url else f"grpc://{url}")
+    said = f"{shown(url)} is no server address; accepted: localhost:8001 (gRPC), http://localhost:8000, [::1]:8001."
+    if not isinstance(url, str) or not url.isprintable() or " " in url:
+        raise InvalidRequest(said)
     try:
+        parts = urlsplit(url if "://" in url else f"grpc://{url}")
         valid = parts.scheme in ("grpc", "grpcs", "http", "https") and parts.hostname and parts.port
+    except ValueError:  # an odd port, or brackets around what is no IPv6 address
+        raise InvalidRequest(said) from None
+    path = parts.path.rstrip("/")
+    if not valid or parts.query or parts.fragment or (path and parts.scheme.startswith("grpc")):
+        raise InvalidRequest(said)
+    return parts.scheme, parts.netloc + path
+
+
+def _is_loopback(address: str) -> bool:
+    """Whether it is this machine, by name or number."""
+    host = urlsplit(f"//{address}").hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
-        valid = None
-    if not valid or parts.query or parts.fragment:
-        raise InvalidRequest(f"'{url}' is no server address; accepted: localhost:8001 (gRPC), http://localhost:8000.")
-    return parts.scheme, parts.netloc + parts.path.rstrip("/")
+        return False
+
+
+def _array(result: Any, name: str) -> NDArray[Any]:
+    """One tensor of an answer."""
+    array: NDArray[Any] | None = result.as_numpy(name)
+    if array is None:
+        raise LookupError(f"it holds no {name}")
+    return array
 
 
 def _names(result: Any) -> list[str]:
@@ -214,11 +323,3 @@ def _names(result: Any) -> list[str]:
     if isinstance(response, dict):
         return [output["name"] for output in response["outputs"]]
     return [output.name for output in response.outputs]
-
-
-def strings(*values: bytes) -> NDArray[np.object_]:
-    """Files or texts as a ``STRING [1]`` tensor with its batch dimension."""
-    # dtype object: numpy's own bytes type drops trailing zeros
-    array = np.empty((len(values), 1), dtype=np.object_)
-    array[:, 0] = values
-    return array
