@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atelier.errors import InvalidInput
-from atelier.inpainting.regions import Pixels, Plan, Tile, plan_page, plan_regions
+from atelier.inpainting.regions import STRIP, Pixels, Plan, Tile, plan_page, plan_regions
 from atelier.inpainting.settings import InpaintSettings
-from atelier.media import Picture, decode_mask, decode_picture, encode_picture, paste
+from atelier.media import Box, Picture, decode_mask, decode_picture, encode_picture, encoding_losses, paste
 from atelier.timing import timed
 
 Network = Callable[[Pixels, Pixels], NDArray[np.uint8]]
@@ -53,7 +53,7 @@ class InpaintJob:
 
 @dataclass
 class InpaintResult:
-    """The inpainted picture, the job that asked for it, and the plan that made it."""
+    """The inpainted picture, the job that asked for it, and the plan that made it (without its labels)."""
 
     picture: Picture
     job: InpaintJob
@@ -98,12 +98,9 @@ def inpaint(jobs: Sequence[InpaintJob], network: Network, *, max_batch: int = 8)
         For each job, in order, its result or what it failed with: a job that cannot be planned, was cancelled, or had
         a tile in a call that failed does not fail the others.
     """
-    outcomes: list[Any] = [_attempt(_plan, job) for job in jobs]
-    outputs = _run(jobs, outcomes, network, max_batch)
-    for i, job in enumerate(jobs):
-        if isinstance(outcomes[i], Plan):
-            outcomes[i] = _finish(job, outcomes[i], outputs[i])
-    return outcomes
+    works: list[_Work | Exception] = [_attempt(_Work, job) for job in jobs]
+    _run(works, network, max_batch)
+    return [work if isinstance(work, Exception) else _attempt(work.result) for work in works]
 
 
 def write_result(result: InpaintResult, model: Mapping[str, Any]) -> tuple[bytes, str]:
@@ -125,78 +122,125 @@ def write_result(result: InpaintResult, model: Mapping[str, Any]) -> tuple[bytes
     return data, json.dumps(_report(result, model))
 
 
-def _attempt(function: Callable[[InpaintJob], Any], job: InpaintJob) -> Any:
+def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function returns, or the exception that it raises."""
     try:
-        return function(job)
+        return function(*arguments)
     except Exception as error:
         return error
 
 
-def _plan(job: InpaintJob) -> Plan:
-    with timed(job.seconds, "plan"):
+class _Work:
+    """A job under way: its plan, and the picture so far."""
+
+    def __init__(self, job: InpaintJob) -> None:
+        self.job = job
+        with timed(job.seconds, "plan"):
+            self.plan = self._make_plan()
+        self._pixels: Pixels | None = None
+        self._left = len(self.plan.tiles)
+
+    def _make_plan(self) -> Plan:
+        job = self.job
         if not job.mask.any():
-            return Plan(())
+            return Plan()
         plan = plan_page if job.settings.strategy == "page" else plan_regions
-        return plan(job.picture.rgb, job.mask, job.settings)
+        return plan(job.picture.pixels, job.mask, job.settings, job.check)
+
+    def cut(self, tile: Tile) -> tuple[Pixels, Pixels]:
+        """The tile's input, from the picture as it came."""
+        return tile.cut(self.job.picture.pixels, self.job.mask)
+
+    def put_back(self, tile: Tile, output: Pixels) -> None:
+        """Paste the pixels that the tile answers for."""
+        with timed(self.job.seconds, "paste"):
+            self._paste(tile.window, tile.patch(output), tile.own(self._labels))
+        self._left -= 1
+        if not self._left:
+            self._finish()
+
+    def result(self) -> InpaintResult:
+        """What came of it, when all tiles are back."""
+        if not self.plan.tiles:
+            self._finish()
+        picture = self.job.picture if self._pixels is None else replace(self.job.picture, pixels=self._pixels)
+        return InpaintResult(picture, self.job, self.plan)
+
+    def _finish(self) -> None:
+        """Fill the flat parts, and let the labels go: the other pictures of the batch may still need memory."""
+        with timed(self.job.seconds, "paste"):
+            for flat in self.plan.flats:
+                colour = np.broadcast_to(flat.colour, (flat.window.height, flat.window.width, 3))
+                self._paste(flat.window, colour, flat.own(self._labels))
+        self.plan = replace(self.plan, labels=None)
+
+    @property
+    def _labels(self) -> NDArray[Any]:
+        return self.job.mask if self.plan.labels is None else self.plan.labels
+
+    def _paste(self, window: Box, patch: Pixels, own: NDArray[np.bool_]) -> None:
+        if self._pixels is None:
+            self._pixels = self.job.picture.pixels.copy()
+        area, feather = self._pixels[window.slices], self.job.settings.feather
+        # A strip at a time: a window can be the whole picture. What a strip's weights depend on lies near it.
+        rows, near = max(1, STRIP // window.width), 2 * feather
+        for top in range(0, window.height, rows):
+            first = max(0, top - near)
+            seen, kept = slice(first, top + rows + near), slice(top - first, top - first + rows)
+            part = Picture(area[seen], None, "png")
+            pasted = part.with_rgb(paste(part.rgb, patch[seen], own[seen].view(np.uint8), feather))
+            area[top : top + rows] = pasted.pixels[kept]
 
 
-def _run(jobs: Sequence[InpaintJob], outcomes: list[Any], network: Network, max_batch: int) -> list[list[Pixels]]:
-    """Call the network with all tiles; a failure replaces the plans of the jobs that it concerns."""
-    outputs: list[list[Any]] = [[None] * len(o.tiles) if isinstance(o, Plan) else [] for o in outcomes]
-    waiting: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
-    for i, plan in enumerate(outcomes):
-        for t, tile in enumerate(plan.tiles if isinstance(plan, Plan) else ()):
-            waiting[tile.mask.shape].append((i, t))
+Place = tuple[int, Tile]
+"""A tile, and which of the jobs it belongs to."""
+
+
+def _run(works: list[_Work | Exception], network: Network, max_batch: int) -> None:
+    """Call the network with all tiles; a failure takes the place of the work that it concerns."""
+    waiting: dict[tuple[int, ...], list[Place]] = defaultdict(list)
+    for i, work in enumerate(works):
+        for tile in () if isinstance(work, Exception) else work.plan.tiles:
+            waiting[tile.shape].append((i, tile))
     for (height, width), places in waiting.items():
         batch = max(1, min(max_batch, MAX_CALL_PIXELS // (height * width)))
         while places:
-            for i in {i for i, _ in places}:
-                if isinstance(outcomes[i], Plan) and (gone := _attempt(lambda job: job.check(), jobs[i])):
-                    outcomes[i] = gone
-            places = [place for place in places if isinstance(outcomes[place[0]], Plan)]
+            places = _still_wanted(works, places)
             now, places = places[:batch], places[batch:]
             if now:
-                _call(jobs, outcomes, outputs, now, network)
-    return outputs
+                _call(works, now, network)
 
 
-def _call(
-    jobs: Sequence[InpaintJob],
-    outcomes: list[Any],
-    outputs: list[list[Pixels]],
-    places: Sequence[tuple[int, int]],
-    network: Network,
-) -> None:
-    """One call of the network, for the tiles at ``places`` (job, tile)."""
-    tiles: list[Tile] = [outcomes[i].tiles[t] for i, t in places]
+def _still_wanted(works: list[_Work | Exception], places: Sequence[Place]) -> list[Place]:
+    """The places whose jobs have not failed and are still waited for."""
+    for i in {i for i, _ in places}:
+        work = works[i]
+        if isinstance(work, _Work) and (gone := _attempt(work.job.check)):
+            works[i] = gone
+    return [place for place in places if isinstance(works[place[0]], _Work)]
+
+
+def _call(works: list[_Work | Exception], places: Sequence[Place], network: Network) -> None:
+    """One call of the network; its answers are pasted at once, so that they need not be kept."""
+    concerned: dict[int, _Work] = {i: work for i, _ in places if isinstance(work := works[i], _Work)}
     seconds: dict[str, float] = {}
     try:
+        pairs = [concerned[i].cut(tile) for i, tile in places]
+        images, masks = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+        del pairs
         with timed(seconds, "network"):
-            answers = network(np.stack([tile.image for tile in tiles]), np.stack([tile.mask for tile in tiles]))
-        for (i, t), answer in zip(places, answers, strict=True):
-            # A view would keep the whole batch, and on the server it would point into memory that is given back.
-            outputs[i][t] = answer.copy()
+            answers = network(images, masks)
+        if len(answers) != len(places):
+            raise ValueError(f"the network answered {len(answers)} of {len(places)} tiles")
     except Exception as error:
-        for i, _ in places:
-            outcomes[i] = error
-    for i in {i for i, _ in places}:
-        jobs[i].seconds["network"] = jobs[i].seconds.get("network", 0.0) + seconds["network"]
-
-
-def _finish(job: InpaintJob, plan: Plan, outputs: Sequence[Pixels]) -> InpaintResult:
-    """Paste the tiles' own pixels and the flat parts into the picture."""
-    with timed(job.seconds, "paste"):
-        if not plan.tiles and not plan.flats:
-            return InpaintResult(job.picture, job, plan)
-        canvas = job.picture.rgb.copy()
-        for tile, output in zip(plan.tiles, outputs, strict=True):
-            area = canvas[tile.window.slices]
-            area[...] = paste(area, tile.patch(output), tile.own.view(np.uint8), job.settings.feather)
-        for flat in plan.flats:
-            area = canvas[flat.window.slices]
-            colour = np.broadcast_to(flat.colour, area.shape)
-            area[...] = paste(area, colour, flat.own.view(np.uint8), job.settings.feather)
-        return InpaintResult(job.picture.with_rgb(canvas), job, plan)
+        works[:] = [error if i in concerned else work for i, work in enumerate(works)]
+        return
+    for work in concerned.values():
+        work.job.seconds["network"] = work.job.seconds.get("network", 0.0) + seconds["network"]
+    for (i, tile), answer in zip(places, answers, strict=True):
+        if i in concerned and (failure := _attempt(concerned[i].put_back, tile, answer)):
+            works[i] = failure
+            del concerned[i]
 
 
 def _report(result: InpaintResult, model: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,7 +261,7 @@ def _report(result: InpaintResult, model: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": {step: round(value, 6) for step, value in job.seconds.items()},
         "model": dict(model),
         "settings": settings,
-        "warnings": _warnings(job, plan, masked),
+        "warnings": _warnings(result, masked),
     }
 
 
@@ -228,14 +272,16 @@ def _tile_report(tile: Tile) -> dict[str, Any]:
         "left": window.left,
         "height": window.height,
         "width": window.width,
-        "input": [tile.mask.shape[0], tile.mask.shape[1]],
+        "input": list(tile.shape),
         "scale": round(tile.scale, 6),
+        "margin": tile.margin,
         "parts": tile.parts,
     }
 
 
-def _warnings(job: InpaintJob, plan: Plan, masked: int) -> list[str]:
+def _warnings(result: InpaintResult, masked: int) -> list[str]:
     """What the caller did not ask for in so many words."""
+    job, plan = result.job, result.plan
     warnings = []
     if masked == 0:
         warnings.append("MASK is empty: the picture is returned unchanged.")
@@ -243,6 +289,12 @@ def _warnings(job: InpaintJob, plan: Plan, masked: int) -> list[str]:
         warnings.append("MASK covers the whole picture: the network had nothing to go by.")
     if scaled := sum(tile.scale != 1 for tile in plan.tiles):
         warnings.append(f"{scaled} part(s) were larger than the largest tile and were inpainted at a smaller scale.")
+    asked = job.settings.margin
+    if less := [tile.margin for tile in plan.tiles if tile.margin is not None and tile.margin < asked]:
+        warnings.append(
+            f"{len(less)} tile(s) have less than the {asked} pixels of context that MARGIN asks for, {min(less)} at "
+            "least: with its parts the largest tile holds no more."
+        )
     if job.settings.format not in LOSSLESS:
         warnings.append(f"{job.settings.format} is lossy: pixels outside the mask differ by its rounding.")
-    return warnings
+    return warnings + encoding_losses(result.picture, job.settings.format)

@@ -1,12 +1,14 @@
 """What the network is given: canonical tiles around the mask's parts, or the whole page.
 
-Triton closes a batch at the first request of another shape, so tiles come in few, square, canonical sizes. A tile
-carries everything that is needed to put its result back: its window, and the hole's pixels that it answers for.
+Triton closes a batch at the first request of another shape, so tiles come in few, square, canonical sizes. A plan is
+geometry alone: a tile's pixels are cut when it is sent and dropped when its answer is pasted, so that a picture's
+memory does not grow with the number of its tiles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -15,9 +17,11 @@ from numpy.typing import NDArray
 
 from atelier.errors import InvalidInput
 from atelier.inpainting.settings import InpaintSettings
-from atelier.media import Box, Region, connected_regions, cut, pad_to_modulus, window_around
+from atelier.media import Box, Picture, Region, connected_regions, cut, pad_to_modulus, window_around
 
 Pixels = NDArray[np.uint8]
+Labels = NDArray[np.int32] | NDArray[np.uint8]
+Check = Callable[[], None]
 
 MODULUS = 8
 """The network halves height and width three times; upstream pads to this (``pad_out_to_modulo``)."""
@@ -26,7 +30,7 @@ SMALLEST_PAGE = 9
 """Smallest side of a page: padded to 16, it is the least that reflect padding at the bottleneck accepts."""
 
 JOIN = 16
-"""Parts closer than this many pixels are one: the strokes of a letter, the letters of a word."""
+"""Parts with a gap of at most this many pixels are one: the strokes of a letter, the letters of a word."""
 
 RING = 6
 """Width in pixels of the surroundings that decide whether a part lies on a flat ground."""
@@ -34,26 +38,76 @@ RING = 6
 LOOK_BACK = 64
 """A part looks for company among this many clusters before it: speckled masks have thousands of parts."""
 
+LEAST_CONTEXT = 32
+"""The largest tile's side over this is the context below which a part is scaled rather than given less of it."""
+
+SHARED_CONTEXT = 4
+"""The largest tile's side over this is the context that parts give up last, where each its own tile is too much."""
+
+SCALED_CONTEXT = 8
+"""Context of a scaled part is at most its longer side over this: more would only make it smaller."""
+
+FLAT_SHARE = 4
+"""Flat surroundings are looked for in so many times the picture's pixels: the windows of nested parts have more."""
+
+SCALING_SHARE = 8
+"""Cutting and pasting so many pixels of a scaled window counts as much work as one pixel of the network."""
+
+STRIP = 1 << 20
+"""Pixels at a time where whole windows would need large temporary arrays."""
+
+CHECK_EVERY = 256
+"""Parts between two looks at whether somebody still waits."""
+
+
+def _nobody_asks() -> None:
+    """The check of a caller that waits in any case."""
+
 
 @dataclass(frozen=True)
 class Tile:
     """One input of the network.
 
     Attributes:
-        image: uint8 [S, S, 3], or the padded page.
-        mask: uint8 [S, S], not 0 = hole.
         window: the part of the picture that it shows.
-        own: bool [window], the hole's pixels that are pasted back from it.
+        shape: its height and width, [S, S] or those of the padded page.
+        regions: the mask's parts that it answers for; none: every hole in the window.
         scale: tile pixels per picture pixel; 1 unless the part was too large for the largest tile.
-        parts: how many of the mask's parts it answers for.
+        margin: pixels of context around its parts, where the picture has so many; of a page None.
     """
 
-    image: Pixels
-    mask: Pixels
     window: Box
-    own: NDArray[np.bool_]
-    scale: float
-    parts: int
+    shape: tuple[int, int]
+    regions: tuple[Region, ...] = ()
+    scale: float = 1
+    margin: int | None = None
+
+    @property
+    def parts(self) -> int:
+        """How many of the mask's parts it answers for; a page counts as one."""
+        return max(1, len(self.regions))
+
+    def cut(self, image: Pixels, mask: Pixels) -> tuple[Pixels, Pixels]:
+        """The network's input: uint8 [*shape, 3] RGB, and uint8 [*shape], not 0 = hole.
+
+        Args:
+            image: the picture's uint8 [H, W, C] in one of the kinds of ``Picture``.
+            mask: uint8 [H, W], not 0 = hole.
+        """
+        colours = Picture(image[self.window.slices], None, "png").rgb
+        hole = mask[self.window.slices]
+        if not self.regions:
+            return pad_to_modulus(colours, MODULUS), pad_to_modulus(hole, MODULUS)
+        if self.scale != 1:
+            colours, hole = _shrink(colours, hole, *_scaled(self.window, self.scale))
+        whole = Box(0, 0, *hole.shape)
+        return cut(colours, whole, self.shape[0]), cut(hole, whole, self.shape[0])
+
+    def own(self, labels: Labels) -> NDArray[np.bool_]:
+        """The hole's pixels that are pasted back from it, bool [window], by the plan's labels."""
+        if not self.regions:
+            return np.asarray(labels[self.window.slices] != 0)
+        return _members(labels[self.window.slices], [region.label for region in self.regions])
 
     def patch(self, output: Pixels) -> Pixels:
         """The network's output [S, S, 3] at the window's place and size."""
@@ -67,32 +121,45 @@ class Tile:
 
 @dataclass(frozen=True)
 class Flat:
-    """A part that is filled with one colour: its window, its pixels bool [window], the colour uint8 [3]."""
+    """A part that is filled with one colour: its window, some surroundings included, and the colour uint8 [3]."""
 
     window: Box
-    own: NDArray[np.bool_]
+    region: Region
     colour: Pixels
+
+    def own(self, labels: Labels) -> NDArray[np.bool_]:
+        """The part's pixels, bool [window], by the plan's labels."""
+        return _members(labels[self.window.slices], [self.region.label])
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Tiles for the network, and parts that need none."""
+    """What is to be done; nothing of the picture itself.
 
-    tiles: tuple[Tile, ...]
+    Attributes:
+        tiles: what goes to the network.
+        flats: parts that need no network.
+        labels: which part each pixel is in, [H, W], 0 outside; of a page the mask. Large: dropped with the work done.
+    """
+
+    tiles: tuple[Tile, ...] = ()
     flats: tuple[Flat, ...] = ()
+    labels: Labels | None = None
 
 
-def plan_page(image: Pixels, mask: Pixels, settings: InpaintSettings) -> Plan:
+def plan_page(image: Pixels, mask: Pixels, settings: InpaintSettings, check: Check = _nobody_asks) -> Plan:
     """The whole picture as one tile, padded as upstream does (symmetric, bottom and right, to a multiple of 8).
 
     Args:
-        image: uint8 [H, W, 3] RGB.
+        image: uint8 [H, W, C].
         mask: uint8 [H, W], not 0 = hole.
         settings: ``max_page_pixels`` applies.
+        check: raises when nobody waits any more.
 
     Raises:
         InvalidInput: a side is under 9 pixels, or the picture is too large for the network at once.
     """
+    check()
     height, width = mask.shape
     if min(height, width) < SMALLEST_PAGE:
         raise InvalidInput(
@@ -101,40 +168,69 @@ def plan_page(image: Pixels, mask: Pixels, settings: InpaintSettings) -> Plan:
     if height * width > settings.max_page_pixels:
         limit = settings.max_page_pixels / 1e6
         raise InvalidInput(f"IMAGE is {width}x{height}; strategy page takes at most {limit:.1f} MP (use regions).")
-    window = Box(0, 0, height, width)
-    padded, hole = pad_to_modulus(image, MODULUS), pad_to_modulus(mask, MODULUS)
-    return Plan((Tile(padded, hole, window, own=mask != 0, scale=1, parts=1),))
+    shape = (-(-height // MODULUS) * MODULUS, -(-width // MODULUS) * MODULUS)
+    return Plan((Tile(Box(0, 0, height, width), shape),), labels=mask)
 
 
-def plan_regions(image: Pixels, mask: Pixels, settings: InpaintSettings) -> Plan:
+def plan_regions(image: Pixels, mask: Pixels, settings: InpaintSettings, check: Check = _nobody_asks) -> Plan:
     """Canonical square tiles around the mask's parts, with context; flat surroundings need no tile.
 
     Args:
-        image: uint8 [H, W, 3] RGB.
+        image: the picture's uint8 [H, W, C] in one of the kinds of ``Picture``.
         mask: uint8 [H, W], not 0 = hole.
-        settings: ``margin``, ``tile_sizes``, ``fill_flat`` and ``flat_deviation`` apply.
+        settings: ``margin``, ``tile_sizes``, ``fill_flat``, ``flat_deviation`` and ``max_network_pixels`` apply.
+        check: raises when nobody waits any more.
+
+    Raises:
+        InvalidInput: the tiles hold more pixels than ``max_network_pixels``.
     """
+    check()
     labels, parts = connected_regions(mask, reach=JOIN)
-    flats: list[Flat] = []
-    rest: list[Region] = []
-    for part in parts:
-        flat = _flat(image, mask, labels, part, settings.flat_deviation) if settings.fill_flat else None
-        if flat is None:
-            rest.append(part)
-        else:
-            flats.append(flat)
-    groups = group_parts([part.box for part in rest], settings.tile_sizes, settings.margin)
-    tiles = [_tile(image, mask, labels, [rest[i] for i in group], settings) for group in groups]
-    return Plan(tuple(tiles), tuple(flats))
+    flats = _flats(image, mask, labels, parts, settings.flat_deviation, check) if settings.fill_flat else ()
+    filled = {flat.region.label for flat in flats}
+    rest = [part for part in parts if part.label not in filled]
+    # The whole margin for every part where that can be paid for; where not, parts give up some of it and share.
+    for margin in sorted({settings.margin, min(settings.margin, settings.tile_sizes[-1] // SHARED_CONTEXT)})[::-1]:
+        tiles = _tiles(rest, mask.shape, settings, margin, check)
+        if tiles is not None:
+            return Plan(tiles, flats, labels)
+    limit = settings.max_network_pixels / 1e6
+    raise InvalidInput(
+        f"MASK has {len(rest)} parts, and tiles with MARGIN {settings.margin} around them hold more than the "
+        f"{limit:.1f} MP that one request may give to the network; ask for a smaller MARGIN or strategy page, join "
+        "neighbouring parts of MASK, or send the picture in pieces."
+    )
 
 
-def group_parts(boxes: Sequence[Box], sizes: Sequence[int], margin: int) -> list[list[int]]:
+def _tiles(
+    parts: Sequence[Region], shape: tuple[int, ...], settings: InpaintSettings, shared: int, check: Check
+) -> tuple[Tile, ...] | None:
+    """Tiles for all parts, sharing where ``shared`` pixels of context are left; ``None`` where they are too much."""
+    height, width = shape
+    tiles: list[Tile] = []
+    work = 0
+    for group in group_parts([part.box for part in parts], settings.tile_sizes, shared, (height, width), check):
+        if len(tiles) % CHECK_EVERY == 0:
+            check()
+        tile = _tile([parts[i] for i in group], (height, width), settings)
+        work += max(tile.shape[0] * tile.shape[1], tile.window.area // SCALING_SHARE)
+        if work > settings.max_network_pixels:
+            return None
+        tiles.append(tile)
+    return tuple(tiles)
+
+
+def group_parts(
+    boxes: Sequence[Box], sizes: Sequence[int], margin: int, shape: tuple[int, int], check: Check = _nobody_asks
+) -> list[list[int]]:
     """Which parts share a tile: neighbours whose context fits one, where that costs no more pixels than apart.
 
     Args:
         boxes: the parts' bounding boxes.
         sizes: sides of the tiles, ascending.
-        margin: pixels of context on every side.
+        margin: pixels of context on every side, as far as the picture reaches.
+        shape: the picture's height and width.
+        check: raises when nobody waits any more.
 
     Returns:
         Groups of indices into ``boxes``; every index stands in exactly one.
@@ -142,10 +238,10 @@ def group_parts(boxes: Sequence[Box], sizes: Sequence[int], margin: int) -> list
     groups = [_Group(box, [i]) for i, box in enumerate(boxes)]
     for size in sizes:  # first what shares the smallest tile, then whether a larger one pays for several smaller
         merged: list[_Group] = []
-        for cluster in _cluster(groups, size - 2 * margin):
+        for cluster in _cluster(groups, size, margin, shape, check):
             together = _Group.of(cluster)
-            apart = sum(_cost(group.box, sizes, margin) for group in cluster)
-            merged += [together] if _cost(together.box, sizes, margin) <= apart else cluster
+            apart = sum(_cost(group.box, sizes, margin, shape) for group in cluster)
+            merged += [together] if _cost(together.box, sizes, margin, shape) <= apart else cluster
         groups = merged
     return [group.members for group in groups]
 
@@ -159,60 +255,72 @@ class _Group:
 
     @classmethod
     def of(cls, groups: Sequence[_Group]) -> _Group:
-        box = groups[0].box
-        for group in groups[1:]:
-            box = box.union(group.box)
-        return cls(box, [i for group in groups for i in group.members])
+        return cls(_union([group.box for group in groups]), [i for group in groups for i in group.members])
 
 
-def _cluster(groups: Sequence[_Group], side: int) -> list[list[_Group]]:
-    """Neighbours whose common box is at most ``side`` wide and high, or is one of them; greedy, from the top left."""
+def _union(boxes: Sequence[Box]) -> Box:
+    union = boxes[0]
+    for box in boxes[1:]:
+        union = union.union(box)
+    return union
+
+
+def _cluster(
+    groups: Sequence[_Group], size: int, margin: int, shape: tuple[int, int], check: Check
+) -> list[list[_Group]]:
+    """Neighbours whose common box fits a tile with its context, or is one of them; greedy, from the top left."""
     clusters: list[list[_Group]] = []
-    unions: list[Box] = []
-    for group in sorted(groups, key=lambda group: group.box):
-        best, growth = -1, 0
-        for c in range(max(0, len(clusters) - LOOK_BACK), len(clusters)):
-            union = unions[c].union(group.box)
-            grown = union.area - unions[c].area
-            fits = max(union.height, union.width) <= side or union in (unions[c], group.box)
-            if fits and (best < 0 or grown < growth):
-                best, growth = c, grown
-        if best < 0:
-            clusters.append([group])
-            unions.append(group.box)
+    # Boxes as (-top, -left, bottom, right): the union is the maximum, and the picture clips from above.
+    unions, areas = np.empty((len(groups), 4), np.int64), np.empty(len(groups), np.int64)
+    limits = np.array([0, 0, *shape])
+    for n, group in enumerate(sorted(groups, key=lambda group: group.box)):
+        if n % CHECK_EVERY == 0:
+            check()
+        box = group.box
+        first, count = max(0, len(clusters) - LOOK_BACK), len(clusters)
+        union = np.maximum(unions[first:count], (-box.top, -box.left, box.bottom, box.right))
+        area = (union[:, 0] + union[:, 2]) * (union[:, 1] + union[:, 3])
+        seen = np.minimum(union + margin, limits)
+        fits = np.maximum(seen[:, 0] + seen[:, 2], seen[:, 1] + seen[:, 3]) <= size
+        fits |= (area == areas[first:count]) | (area == box.area)
+        if fits.any():
+            best = int(np.where(fits, area - areas[first:count], np.iinfo(np.int64).max).argmin())
+            clusters[first + best].append(group)
+            unions[first + best], areas[first + best] = union[best], area[best]
         else:
-            clusters[best].append(group)
-            unions[best] = unions[best].union(group.box)
+            clusters.append([group])
+            unions[count], areas[count] = (-box.top, -box.left, box.bottom, box.right), box.area
     return clusters
 
 
-def _size(box: Box, sizes: Sequence[int], margin: int) -> int | None:
-    """The smallest tile that holds the box with its context; ``None`` where none does."""
-    needed = max(box.height, box.width) + 2 * margin
-    return next((size for size in sizes if size >= needed), None)
+def _needed(box: Box, margin: int, shape: tuple[int, int]) -> int:
+    """The side of a square that shows the box and as much of its context as the picture has."""
+    seen = box.grow(margin).clip(*shape)
+    return max(seen.height, seen.width)
 
 
-def _cost(box: Box, sizes: Sequence[int], margin: int) -> int:
-    return (_size(box, sizes, margin) or sizes[-1]) ** 2
+def _cost(box: Box, sizes: Sequence[int], margin: int, shape: tuple[int, int]) -> int:
+    """Pixels of the tile that the box gets: of the smallest that holds it with its context, or else of the largest."""
+    needed = _needed(box, margin, shape)
+    return next((size for size in sizes if size >= needed), sizes[-1]) ** 2
 
 
-def _tile(
-    image: Pixels, mask: Pixels, labels: NDArray[np.int32], parts: Sequence[Region], settings: InpaintSettings
-) -> Tile:
-    box = parts[0].box
-    for part in parts[1:]:
-        box = box.union(part.box)
-    size = _size(box, settings.tile_sizes, settings.margin)
-    side = size or max(box.height, box.width) + 2 * settings.margin
-    size = size or settings.tile_sizes[-1]
-    window = window_around(box, side, *mask.shape)
-    scale = size / side
-    own = np.isin(labels[window.slices], [part.label for part in parts])
-    if scale == 1:
-        return Tile(cut(image, window, size), cut(mask, window, size), window, own, 1, len(parts))
-    small, hole = _shrink(image[window.slices], mask[window.slices], *_scaled(window, scale))
-    whole = Box(0, 0, *hole.shape)
-    return Tile(cut(small, whole, size), cut(hole, whole, size), window, own, scale, len(parts))
+def _tile(parts: Sequence[Region], shape: tuple[int, int], settings: InpaintSettings) -> Tile:
+    """The smallest tile for these parts; where none is large enough, the largest, with less context or scaled."""
+    box = _union([part.box for part in parts])
+    sizes, margin = settings.tile_sizes, settings.margin
+    size = next((size for size in sizes if size >= _needed(box, margin, shape)), None)
+    side = size or sizes[-1]
+    if size is None:
+        size = sizes[-1]
+        least = min(margin, size // LEAST_CONTEXT)
+        if _needed(box, least, shape) <= size:
+            margin = bisect_right(range(margin + 1), size, key=lambda m: _needed(box, m, shape)) - 1
+        else:
+            margin = min(margin, max(least, max(box.height, box.width) // SCALED_CONTEXT))
+            side = _needed(box, margin, shape)
+    window = window_around(box.grow(margin).clip(*shape), side, *shape)
+    return Tile(window, (size, size), tuple(parts), size / side, margin)
 
 
 def _shrink(image: Pixels, mask: Pixels, height: int, width: int) -> tuple[Pixels, Pixels]:
@@ -226,16 +334,49 @@ def _scaled(window: Box, scale: float) -> tuple[int, int]:
     return max(1, round(window.height * scale)), max(1, round(window.width * scale))
 
 
-def _flat(image: Pixels, mask: Pixels, labels: NDArray[np.int32], part: Region, deviation: float) -> Flat | None:
-    """The part filled with its surroundings' median colour, where these are flat; ``None`` where they are not."""
-    window = part.box.grow(RING).clip(*mask.shape)
-    own = labels[window.slices] == part.label
-    kernel = np.ones((2 * RING + 1, 2 * RING + 1), np.uint8)
-    around = cv2.dilate(own.astype(np.uint8), kernel).astype(bool) & (mask[window.slices] == 0)
-    colours = image[window.slices][around]
+def _members(labels: Labels, wanted: Sequence[int]) -> NDArray[np.bool_]:
+    """Where ``labels`` is one of these."""
+    if len(wanted) == 1:
+        return np.asarray(labels == wanted[0])
+    found = np.empty(labels.shape, np.bool_)
+    rows = max(1, STRIP // labels.shape[1])
+    for top in range(0, len(labels), rows):
+        found[top : top + rows] = np.isin(labels[top : top + rows], wanted)
+    return found
+
+
+def _flats(
+    image: Pixels, mask: Pixels, labels: Labels, parts: Sequence[Region], deviation: float, check: Check
+) -> tuple[Flat, ...]:
+    """The parts on flat ground, the smallest first; what nested parts make too much work of counts as not flat."""
+    flats: list[Flat] = []
+    budget = FLAT_SHARE * mask.size
+    for n, part in enumerate(sorted(parts, key=lambda part: part.box.area)):
+        if n % CHECK_EVERY == 0 or part.box.area > STRIP:
+            check()
+        window = part.box.grow(RING).clip(*mask.shape)
+        budget -= window.area
+        if budget < 0:
+            break
+        own = labels[window.slices] == part.label
+        colour = _ground(image[window.slices], mask[window.slices], own, deviation)
+        if colour is not None:
+            flats.append(Flat(window, part, colour))
+    return tuple(flats)
+
+
+def _ground(image: Pixels, mask: Pixels, own: NDArray[np.bool_], deviation: float) -> Pixels | None:
+    """The median colour of a part's surroundings in its window, where they are flat; ``None`` where they are not."""
+    around = cv2.dilate(own.view(np.uint8), np.ones((2 * RING + 1, 2 * RING + 1), np.uint8)).astype(np.bool_)
+    around &= mask == 0
+    colours = image[around][:, : 1 if image.shape[2] <= 2 else 3]
     if len(colours) < RING * RING:
         return None
-    median = np.median(colours, axis=0)
-    if np.abs(colours - median).max(axis=1).max() > deviation:
+    least, most = colours.min(axis=0).astype(float), colours.max(axis=0).astype(float)
+    # Most parts end here, without the median of all their surroundings.
+    if (most - least).max() > 2 * deviation:
         return None
-    return Flat(window, own, np.round(median).astype(np.uint8))
+    median = np.median(colours, axis=0)
+    if np.maximum(most - median, median - least).max() > deviation:
+        return None
+    return np.broadcast_to(np.round(median).astype(np.uint8), 3)

@@ -12,11 +12,12 @@ from atelier.media.codecs import (
     decode_mask,
     decode_picture,
     encode_picture,
+    encoding_losses,
     parse_format,
 )
 from atelier.media.padding import pad_to_modulus
 from atelier.media.regions import Region, connected_regions
-from atelier.media.tiling import cut, grid, window_around
+from atelier.media.tiling import cut, window_around
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -29,8 +30,8 @@ __all__ = [
     "decode_mask",
     "decode_picture",
     "encode_picture",
+    "encoding_losses",
     "feather",
-    "grid",
     "pad_to_modulus",
     "parse_format",
     "paste",

@@ -59,8 +59,11 @@ def paste(
         raise ValueError(f"shapes do not agree: base {base.shape}, patch {patch.shape}, mask {mask.shape}")
     if base.dtype != np.uint8 or patch.dtype != np.uint8:
         raise ValueError(f"uint8 pictures are needed, got base {base.dtype}, patch {patch.dtype}")
-    weight = feather(mask, radius)
     pasted = base.copy()
+    if 0 <= radius <= 1:  # the hard mask: no weights, which would take more memory than the pictures
+        np.copyto(pasted, patch, where=(mask != 0)[..., None])
+        return pasted
+    weight = feather(mask, radius)
     np.copyto(pasted, patch, where=weight[..., None] > 0)
     band = (weight > 0) & (weight < 1)
     share = weight[band][:, None]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
+from PIL.PngImagePlugin import PngImageFile, PngInfo
 from PIL.WebPImagePlugin import WebPImageFile
 
 from atelier.errors import InvalidInput
@@ -46,6 +46,9 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "webp": {"lossless": True, "exact": True, "method": 0, "quality": 75},
 }
 
+# Rows are taken from Pillow's image so many pixels at a time: at once it makes two more copies of the whole.
+_STRIP_PIXELS = 1 << 20
+
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -66,6 +69,7 @@ class Picture:
             premultiplied. To be read only: what ``decode_picture`` gives is not writeable.
         icc_profile: the colour profile of the pixels, None where the file named none.
         format: what it was decoded from: "png", "jpeg" or "webp".
+        png_colour: kind and body of a PNG's chunks cICP, sRGB, gAMA and cHRM, which say what its colours are.
 
     Raises:
         ValueError: ``pixels`` is not uint8 [H, W, 1 to 4] with pixels.
@@ -74,6 +78,7 @@ class Picture:
     pixels: NDArray[np.uint8]
     icc_profile: bytes | None
     format: str
+    png_colour: tuple[tuple[bytes, bytes], ...] = ()
 
     def __post_init__(self) -> None:
         pixels = self.pixels
@@ -124,7 +129,7 @@ class Picture:
         colours = _luma(rgb)[..., None] if self.is_grey else rgb
         alpha = self.alpha
         pixels = colours if alpha is None else np.concatenate([colours, alpha[..., None]], axis=2)
-        return Picture(pixels, self.icc_profile, self.format)
+        return replace(self, pixels=pixels)
 
 
 def decode_picture(data: bytes, *, name: str = "IMAGE", max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
@@ -147,26 +152,25 @@ def decode_picture(data: bytes, *, name: str = "IMAGE", max_pixels: int = DEFAUL
     if not data:
         raise InvalidInput(f"{name} is empty; a PNG, JPEG or WebP picture is accepted.")
     if data.startswith(PNG_SIGNATURE):
-        file_format, decode = "png", _decode_png
+        label, decode = "PNG", _decode_png
     elif data.startswith(b"\xff\xd8\xff"):
-        file_format, decode = "jpeg", _decode_jpeg
+        label, decode = "JPEG", _decode_jpeg
     elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        file_format, decode = "webp", _decode_webp
+        label, decode = "WebP", _decode_webp
     else:
         raise InvalidInput(f"{name} is not a PNG, JPEG or WebP picture.")
     try:
-        pixels, icc_profile = decode(data, name, max_pixels)
+        picture = decode(data, name, max_pixels)
     except (InvalidInput, MemoryError):
         raise
     # Pillow answers junk with whatever exception its parsers happen to run into.
     except Exception as error:
-        label = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP"}[file_format]
         raise InvalidInput(
             f"{name} is a {label} that is damaged, cut off or of an uncommon kind; a whole PNG, JPEG or WebP picture "
             "is accepted."
         ) from error
-    check_profile(icc_profile, name)
-    return Picture(pixels, icc_profile or None, file_format)
+    check_profile(picture.icc_profile, name)
+    return picture
 
 
 def decode_mask(data: bytes, *, name: str = "MASK", max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
@@ -202,10 +206,11 @@ def parse_format(text: str) -> str:
 
 
 def encode_picture(picture: Picture, format: str | None = None) -> bytes:
-    """Encode a picture with its alpha and its colour profile.
+    """Encode a picture with its alpha and what it says about its colours, as far as the format can hold that.
 
-    PNG and WebP are lossless; JPEG has quality 95 and full colour resolution (4:4:4). WebP has no grey: a grey picture
-    is written as RGB.
+    A colour profile is written where it fits the pixels, a PNG's own chunks into PNG; ``encoding_losses`` tells what is
+    left out. PNG and WebP are lossless; JPEG has quality 95 and full colour resolution (4:4:4). WebP has no grey: a
+    grey picture is written as RGB.
 
     Args:
         picture: what to encode.
@@ -225,14 +230,58 @@ def encode_picture(picture: Picture, format: str | None = None) -> bytes:
         )
     pixels = picture.pixels[..., 0] if picture.pixels.shape[2] == 1 else picture.pixels
     file = io.BytesIO()
-    Image.fromarray(pixels).save(
-        file, file_format.upper(), icc_profile=picture.icc_profile, **_SAVE_OPTIONS[file_format]
-    )
+    options = _SAVE_OPTIONS[file_format]
+    if file_format == "png" and picture.png_colour:
+        options = {**options, "pnginfo": _png_info(picture.png_colour)}
+    profile = picture.icc_profile if _profile_fits(picture, file_format) else None
+    Image.fromarray(pixels).save(file, file_format.upper(), icc_profile=profile, **options)
     return file.getvalue()
 
 
-def _decode_png(data: bytes, name: str, max_pixels: int) -> tuple[NDArray[np.uint8], bytes | None]:
-    """Pixels [H, W, C] and colour profile of a PNG file."""
+def encoding_losses(picture: Picture, format: str) -> list[str]:
+    """What ``encode_picture`` leaves out of what the picture says about its colours, a sentence each.
+
+    Args:
+        picture: what is encoded.
+        format: one of ``FORMATS``.
+    """
+    losses = []
+    keeps_profile = _profile_fits(picture, format)
+    if picture.icc_profile is not None and not keeps_profile:
+        written = "grey" if _written_grey(picture, format) else "RGB"
+        losses.append(
+            f"The colour profile was left out: it is not for {written} pixels, which the {format} result has; "
+            "colours may look different."
+        )
+    kinds = [kind for kind, _ in picture.png_colour]
+    # A profile overrides the chunks, and sRGB is what a picture without any is taken for.
+    overridden = keeps_profile and b"cICP" not in kinds
+    harmless = b"sRGB" in kinds and b"cICP" not in kinds
+    if kinds and format != "png" and not overridden and not harmless:
+        names = ", ".join(kind.decode() for kind in kinds)
+        losses.append(f"{format} cannot hold the PNG's colour information ({names}): colours may look different.")
+    return losses
+
+
+def _written_grey(picture: Picture, file_format: str) -> bool:
+    return picture.is_grey and file_format != "webp"
+
+
+def _profile_fits(picture: Picture, file_format: str) -> bool:
+    """Whether there is a profile, and it is for such pixels as are written (ICC.1:2022, 7.2.6)."""
+    space = b"GRAY" if _written_grey(picture, file_format) else b"RGB "
+    return picture.icc_profile is not None and picture.icc_profile[16:20] == space
+
+
+def _png_info(chunks: tuple[tuple[bytes, bytes], ...]) -> PngInfo:
+    info = PngInfo()
+    for kind, body in chunks:
+        info.add(kind, body)
+    return info
+
+
+def _decode_png(data: bytes, name: str, max_pixels: int) -> Picture:
+    """The picture in a PNG file."""
     header = read_png_header(data, name)
     _check_size(header.width, header.height, name, max_pixels)
     parts = read_png(data, header, name)
@@ -243,7 +292,7 @@ def _decode_png(data: bytes, name: str, max_pixels: int) -> tuple[NDArray[np.uin
         samples = np.asarray(image)[..., None] if header.colour_type == 3 else pixels
         alpha = _png_alpha(samples, parts.transparency, header)
         pixels = np.concatenate([pixels, alpha[..., None]], axis=2)
-    return pixels, parts.icc_profile
+    return Picture(pixels, parts.icc_profile or None, "png", parts.colour)
 
 
 def _png_alpha(samples: NDArray[np.uint8], transparency: bytes, header: PngHeader) -> NDArray[np.uint8]:
@@ -260,23 +309,25 @@ def _png_alpha(samples: NDArray[np.uint8], transparency: bytes, header: PngHeade
     return np.where((samples == key * (255 // largest)).all(axis=2), 0, 255).astype(np.uint8)
 
 
-def _decode_jpeg(data: bytes, name: str, max_pixels: int) -> tuple[NDArray[np.uint8], bytes | None]:
-    """Pixels [H, W, C] and colour profile of a JPEG file."""
+def _decode_jpeg(data: bytes, name: str, max_pixels: int) -> Picture:
+    """The picture in a JPEG file."""
     # Reads the header alone. Of a multi-picture file, as telephones write them, this is the first and main one.
     image = JpegImageFile(io.BytesIO(data))
     _check_size(image.width, image.height, name, max_pixels)
     if image.mode == "CMYK":
         raise InvalidInput(f"{name} is a CMYK or YCCK JPEG; grey and RGB (YCbCr) JPEGs are accepted.")
-    return _channels(_upright(image, image.info.get("exif", b""))), image.info.get("icc_profile")
+    pixels = _channels(_upright(image, image.info.get("exif", b"")))
+    return Picture(pixels, image.info.get("icc_profile") or None, "jpeg")
 
 
-def _decode_webp(data: bytes, name: str, max_pixels: int) -> tuple[NDArray[np.uint8], bytes | None]:
-    """Pixels [H, W, C] and colour profile of a WebP file."""
+def _decode_webp(data: bytes, name: str, max_pixels: int) -> Picture:
+    """The picture in a WebP file."""
     pillow_limit = Image.MAX_IMAGE_PIXELS
     accepted = max_pixels if pillow_limit is None else min(max_pixels, 2 * pillow_limit)
     _check_size(*read_webp_size(data, name), name, accepted)
     image = WebPImageFile(io.BytesIO(data))
-    return _channels(_upright(image, image.info.get("exif", b""))), image.info.get("icc_profile")
+    pixels = _channels(_upright(image, image.info.get("exif", b"")))
+    return Picture(pixels, image.info.get("icc_profile") or None, "webp")
 
 
 def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
@@ -311,8 +362,13 @@ def _orientation(exif: bytes) -> Image.Transpose | None:
 def _channels(image: Image.Image) -> NDArray[np.uint8]:
     """Pixels [H, W, C] of an image of any mode that the three formats decode to; alpha of palettes left out."""
     expanded = image.convert({"1": "L", "P": "RGB"}[image.mode]) if image.mode in ("1", "P") else image
-    pixels = np.asarray(expanded)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+    pixels = np.empty((image.height, image.width, len(expanded.getbands())), np.uint8)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = pixels[top : top + rows]
+        strip[...] = np.asarray(expanded.crop((0, top, image.width, top + len(strip)))).reshape(strip.shape)
+    pixels.flags.writeable = False
+    return pixels
 
 
 def _luma(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -26,6 +26,9 @@ _PNG_DEPTHS = {0: (1, 2, 4, 8), 2: (8,), 3: (1, 2, 4, 8), 4: (8,), 6: (8,)}
 # Adam7 (PNG, third edition, 8.1): first row, first column, row step, column step of each pass.
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 
+# How a PNG says what its numbers mean as colours, beside iCCP, and each chunk's length (PNG, third edition, 11.3.2).
+_PNG_COLOUR = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}
+
 # Deflate expands a byte to 1032 at most, so that a piece never inflates to more than 17 MB at once.
 _INFLATE_PIECE = 16384
 
@@ -66,12 +69,14 @@ class PngParts:
         transparency: the tRNS chunk, None where there is none.
         icc_profile: the profile of the iCCP chunk, None where there is none or it cannot be unpacked.
         exif: the eXIf chunk, empty where there is none.
+        colour: kind and body of the chunks cICP, sRGB, gAMA and cHRM that there are and that have their proper length.
     """
 
     pixels: bytes
     transparency: bytes | None
     icc_profile: bytes | None
     exif: bytes
+    colour: tuple[tuple[bytes, bytes], ...]
 
 
 def read_png_header(data: bytes, name: str) -> PngHeader:
@@ -124,6 +129,7 @@ def read_png(data: bytes, header: PngHeader, name: str) -> PngParts:
         transparency=single.get(b"tRNS"),
         icc_profile=_png_profile(single[b"iCCP"], name) if b"iCCP" in single else None,
         exif=single.get(b"eXIf", b""),
+        colour=tuple((kind, single[kind]) for kind, size in _PNG_COLOUR.items() if len(single.get(kind, b"")) == size),
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
-def pad_to_modulus(array: NDArray[Scalar], modulus: int, minimum: int = 0) -> NDArray[Scalar]:
+def pad_to_modulus(array: NDArray[Scalar], modulus: int) -> NDArray[Scalar]:
     """Pad at the bottom and at the right to the next multiple of ``modulus``.
 
     The new pixels mirror the picture, its last row and column included (numpy's ``symmetric``), as upstream LaMa does
@@ -19,7 +19,6 @@ def pad_to_modulus(array: NDArray[Scalar], modulus: int, minimum: int = 0) -> ND
     Args:
         array: [H, W, ...], of any dtype.
         modulus: what height and width become a multiple of, in pixels.
-        minimum: least height and width in pixels, itself rounded up to a multiple of ``modulus``.
 
     Returns:
         [H', W', ...] with H' >= H and W' >= W; ``array`` itself, not a copy, where nothing is to be added.
@@ -31,7 +30,7 @@ def pad_to_modulus(array: NDArray[Scalar], modulus: int, minimum: int = 0) -> ND
         raise ValueError(f"modulus must be at least 1, got {modulus}")
     if array.ndim < 2 or array.size == 0:
         raise ValueError(f"an array [H, W, ...] with pixels is needed, got shape {array.shape}")
-    height, width = (-(-max(length, minimum) // modulus) * modulus for length in array.shape[:2])
+    height, width = (-(-length // modulus) * modulus for length in array.shape[:2])
     below, right = height - array.shape[0], width - array.shape[1]
     if below == right == 0:
         return array

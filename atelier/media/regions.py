@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from atelier.media.boxes import Box
 
+# Counting takes 8 bytes a pixel; so it is done so many pixels at a time.
+_STRIP_PIXELS = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
@@ -45,12 +48,7 @@ def connected_regions(mask: NDArray[Any], reach: int = 0) -> tuple[NDArray[np.in
         raise ValueError(f"a mask [H, W] with pixels is needed, got shape {mask.shape}")
     if reach < 0:
         raise ValueError(f"reach must be at least 0, got {reach}")
-    hole = (mask != 0).astype(np.uint8)
-    labels, boxes, areas = _label(hole)
-    if reach and len(areas) > 1:
-        # Squares of reach + 1 pixels touch exactly where the pixels they grew from are at most reach + 1 apart.
-        dilated = cv2.dilate(hole, np.ones((reach + 1, reach + 1), np.uint8)).astype(np.uint8, copy=False)
-        labels, boxes, areas = _merge(labels, boxes, areas, dilated)
+    labels, boxes, areas = _join(mask, reach) if reach else _label((mask != 0).view(np.uint8))
     regions = [
         Region(Box(top, left, bottom - top, right - left), area, label)
         for label, ((top, left, bottom, right), area) in enumerate(
@@ -68,21 +66,25 @@ def _label(hole: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.int32
     return labels.astype(np.int32, copy=False), boxes.astype(np.int32, copy=False), area.astype(np.int32, copy=False)
 
 
-def _merge(
-    labels: NDArray[np.int32], boxes: NDArray[np.int32], areas: NDArray[np.int32], dilated: NDArray[np.uint8]
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """Give labels in one part of ``dilated`` one label; boxes and areas stay those of the holes' pixels."""
-    groups = _label(dilated)[0]
-    # A hole lies wholly in one group, so each of its pixels writes the same value.
-    group_of = np.zeros(len(areas) + 1, np.int32)
-    group_of[labels.ravel()] = groups.ravel()
-    group_of[0] = 0
-    count = int(group_of.max())
-    merged = np.empty((count, 4), np.int32)
-    merged[:, :2], merged[:, 2:] = np.iinfo(np.int32).max, 0
-    index = group_of[1:] - 1
-    np.minimum.at(merged[:, :2], index, boxes[:, :2])
-    np.maximum.at(merged[:, 2:], index, boxes[:, 2:])
-    sums = np.zeros(count, np.int32)
-    np.add.at(sums, index, areas)
-    return group_of[labels], merged, sums
+def _join(mask: NDArray[Any], reach: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """As ``_label``, of the holes grown to squares of ``reach + 1``: these touch where at most ``reach`` lies between.
+
+    Made for large masks: there is one label map, and nothing else of its size but masks.
+    """
+    height, width = mask.shape
+    padded = np.zeros((height + 2 * reach, width + 2 * reach), np.uint8)
+    inside = slice(reach, reach + height), slice(reach, reach + width)
+    hole = padded[inside]
+    np.not_equal(mask, 0, out=hole.view(np.bool_))
+    # In the middle of a frame a hole's box is cut nowhere, so that it can be told from that of its squares.
+    grown, boxes, _ = _label(cv2.dilate(padded, np.ones((reach + 1, reach + 1), np.uint8)).astype(np.uint8, copy=False))
+    after = (reach + 1) // 2
+    boxes += np.array([reach - after, reach - after, -after, -after], np.int32) - reach
+    labels = grown[inside]
+    areas = np.zeros(len(boxes) + 1, np.int64)
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        strip = labels[top : top + rows]
+        strip *= hole[top : top + rows]
+        areas += np.bincount(strip.ravel(), minlength=len(areas))
+    return labels, boxes, areas[1:].astype(np.int32)

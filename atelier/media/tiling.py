@@ -56,39 +56,3 @@ def cut(array: NDArray[Scalar], window: Box, size: int) -> NDArray[Scalar]:
         raise ValueError(f"{window} is larger than {size} pixels")
     # No side exceeds `size`, so the next multiple of `size` is `size`.
     return pad_to_modulus(array[window.slices], size)
-
-
-def grid(height: int, width: int, size: int, overlap: int) -> list[Box]:
-    """The fewest evenly spread windows that cover a picture and overlap their neighbours by at least ``overlap``.
-
-    Args:
-        height: the picture's height in pixels.
-        width: the picture's width in pixels.
-        size: the windows' side in pixels; the picture's own where that is smaller.
-        overlap: least number of rows or columns that neighbours share, 0 to ``size - 1``.
-
-    Returns:
-        Windows inside the picture, row by row from the top left.
-
-    Raises:
-        ValueError: ``height`` or ``width`` is less than 1, or ``overlap`` is not in 0 to ``size - 1``.
-    """
-    if min(height, width) < 1 or not 0 <= overlap < size:
-        raise ValueError(
-            f"a picture of at least 1x1 pixels and 0 <= overlap < size are needed, "
-            f"got {width}x{height}, overlap {overlap}, size {size}"
-        )
-    return [
-        Box(top, left, min(size, height), min(size, width))
-        for top in _starts(height, size, overlap)
-        for left in _starts(width, size, overlap)
-    ]
-
-
-def _starts(length: int, size: int, overlap: int) -> list[int]:
-    """First pixels of the fewest windows that cover ``length`` pixels."""
-    if length <= size:
-        return [0]
-    steps = -(-(length - size) // (size - overlap))
-    # Rounding down keeps every step within ceil((length - size) / steps) <= size - overlap.
-    return [step * (length - size) // steps for step in range(steps + 1)]

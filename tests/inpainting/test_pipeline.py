@@ -1,6 +1,9 @@
 """The pipeline on plain functions of arrays: what is sent to the network, what is kept, what comes back."""
 
 import json
+import re
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atelier.errors import InvalidInput
+from atelier.inpainting import pipeline
 from atelier.inpainting.pipeline import InpaintJob, InpaintResult, inpaint, read_job, write_result
 from atelier.inpainting.settings import InpaintSettings
 from atelier.media import Picture, decode_picture, encode_picture
+from atelier.serving.settings import settle
+from tests.conftest import ROOT
 
 SMALL = {"tile_sizes": (32, 64), "margin": 8}
 
@@ -122,6 +128,133 @@ def test_a_job_that_nobody_waits_for_is_not_computed():
     assert painter.batches == [(1, 64, 64)]
 
 
+def test_a_job_whose_caller_leaves_during_planning_fails_alone():
+    painter = Painter()
+    lost = job()
+
+    def gone():
+        raise TimeoutError("gone")
+
+    lost.check = gone
+    one, other = inpaint([lost, job(seed=1)], painter)
+    assert isinstance(one, TimeoutError)
+    assert "network" not in lost.seconds
+    assert isinstance(other, InpaintResult)
+
+
+def test_memory_does_not_grow_with_the_number_of_tiles():
+    """144 tiles of 256 x 256 are 38 MB with their masks, and as much again as answers."""
+    one = job(1500, 1500, hole=(0, 0, 0, 0), tile_sizes=(256,), margin=110)
+    one.mask[60::120, 60::120] = 255
+    calls = []
+
+    def network(images, masks):
+        calls.append(len(images))
+        return images
+
+    tracemalloc.start()
+    try:
+        (result,) = inpaint([one], network, max_batch=2)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sum(calls) == len(result.plan.tiles) == 144
+    assert result.plan.labels is None
+    assert peak < 35e6, "the picture's copy, its labels, one batch"
+
+
+def test_a_picture_that_is_done_lets_its_labels_go_before_the_next_is_pasted(monkeypatch):
+    """Of four pictures in a batch, no more than one holds both its labels and its copy at a time."""
+    held = []
+    put_back = pipeline._Work.put_back
+
+    def watched(self, tile, output):
+        put_back(self, tile, output)
+        held.append(self.plan.labels is not None)
+
+    monkeypatch.setattr(pipeline._Work, "put_back", watched)
+    inpaint([job(seed=i) for i in range(4)], Painter())
+    assert held == [False] * 4
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("feather", [0, 1, 9])
+def test_pasting_in_strips_gives_what_pasting_at_once_gives(channels, feather, monkeypatch):
+    def run():
+        one = job(90, 80, channels, hole=(8, 6, 70, 60), strategy="page", feather=feather)
+        return inpaint([one], Painter())[0].picture.pixels
+
+    whole = run()
+    monkeypatch.setattr(pipeline, "STRIP", 300)
+    np.testing.assert_array_equal(run(), whole)
+
+
+def test_less_context_than_asked_is_reported():
+    one = job(300, 300, hole=(100, 100, 30, 30), margin=200)
+    (result,) = inpaint([one], Painter())
+    facts = json.loads(write_result(result, {})[1])
+    assert [(tile["scale"], tile["margin"]) for tile in facts["tiles"]] == [(1, 17)]
+    assert facts["warnings"] == [
+        "1 tile(s) have less than the 200 pixels of context that MARGIN asks for, 17 at least: "
+        "with its parts the largest tile holds no more."
+    ]
+
+
+@pytest.mark.parametrize(("height", "width", "margin"), [(64, 64, 1024), (5, 7, 1024), (60, 50, 40)])
+def test_a_margin_beyond_the_picture_is_no_reason_for_a_warning(height, width, margin):
+    (result,) = inpaint([job(height, width, hole=(2, 2, 2, 2), margin=margin)], Painter())
+    facts = json.loads(write_result(result, {})[1])
+    assert [tile["scale"] for tile in facts["tiles"]] == [1]
+    assert facts["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("space", "channels", "kind", "warned"),
+    [
+        ("GRAY", 1, "png", 0),
+        ("GRAY", 1, "webp", 1),
+        ("RGB ", 1, "png", 1),
+        ("RGB ", 3, "webp", 0),
+        ("GRAY", 3, "png", 1),
+    ],
+)
+def test_a_profile_that_is_left_out_is_reported(space, channels, kind, warned):
+    one = job(channels=channels, format=kind)
+    one.picture = replace(one.picture, icc_profile=bytes(16) + space.encode() + bytes(200))
+    (result,) = inpaint([one], Painter())
+    data, report = write_result(result, {})
+    warnings = json.loads(report)["warnings"]
+    assert len(warnings) == warned
+    assert all("colour profile was left out" in warning for warning in warnings)
+    assert (decode_picture(data).icc_profile is None) == bool(warned)
+
+
+def test_colour_chunks_of_a_png_stay_or_are_reported():
+    gamma = ((b"gAMA", (100_000).to_bytes(4)),)
+    kept, lost = job(), job(format="webp")
+    for one in (kept, lost):
+        one.picture = replace(one.picture, png_colour=gamma)
+    data, report = write_result(inpaint([kept], Painter())[0], {})
+    assert decode_picture(data).png_colour == gamma
+    assert json.loads(report)["warnings"] == []
+    (warning,) = json.loads(write_result(inpaint([lost], Painter())[0], {})[1])["warnings"]
+    assert "webp cannot hold the PNG's colour information (gAMA)" in warning
+
+
+@pytest.mark.parametrize(("given", "said"), [("gif", "FORMAT is 'gif'; accepted: png, jpeg or webp.")])
+def test_a_format_that_is_not_known_is_said_once(given, said):
+    with pytest.raises(InvalidInput) as caught:
+        settle(InpaintSettings, {}).override({"format": given})
+    assert str(caught.value) == said
+    assert settle(InpaintSettings, {}).override({"format": "JPG"}).values.format == "jpeg"
+
+
+def test_a_tile_waits_no_longer_than_the_network_s_queue_lets_it():
+    config = (ROOT / "model_repository/lama/config.pbtxt").read_text()
+    limit = int(re.search(r"default_timeout_microseconds: (\d+)", config)[1]) / 1e6
+    assert InpaintSettings.model_fields["network_timeout"].default <= limit
+
+
 def test_a_network_that_answers_too_little_is_an_error():
     (result,) = inpaint([job()], lambda images, masks: images[:0])
     assert isinstance(result, ValueError)
@@ -144,7 +277,7 @@ def test_files_in_files_out():
     assert facts["settings"]["margin"] == {"value": 8, "source": "config"}
     assert facts["masked_pixels"] == 15 * 25
     assert facts["tiles"] == [
-        {"top": 0, "left": 0, "height": 50, "width": 64, "input": [64, 64], "scale": 1, "parts": 1}
+        {"top": 0, "left": 0, "height": 50, "width": 64, "input": [64, 64], "scale": 1, "margin": 8, "parts": 1}
     ]
     assert facts["lossless"] is True
 

@@ -11,14 +11,13 @@ from atelier.media import pad_to_modulus
     width=st.integers(1, 40),
     tail=st.sampled_from([(), (1,), (3,), (2, 2)]),
     modulus=st.integers(1, 24),
-    minimum=st.integers(0, 50),
 )
-def test_sizes_are_the_least_multiples_and_the_new_pixels_mirror_the_picture(height, width, tail, modulus, minimum):
+def test_sizes_are_the_least_multiples_and_the_new_pixels_mirror_the_picture(height, width, tail, modulus):
     array = np.arange(height * width * int(np.prod(tail))).reshape(height, width, *tail)
-    padded = pad_to_modulus(array, modulus, minimum)
+    padded = pad_to_modulus(array, modulus)
     for length, before in zip(padded.shape[:2], (height, width), strict=True):
-        assert length % modulus == 0 and length >= max(before, minimum)
-        assert length - modulus < max(before, minimum)
+        assert length % modulus == 0 and length >= before
+        assert length - modulus < before
     assert padded.shape[2:] == tail
     # Mirrored with the border pixel repeated: 0 1 2 2 1 0 0 1 2 ...
     rows, columns = (
@@ -31,11 +30,6 @@ def test_sizes_are_the_least_multiples_and_the_new_pixels_mirror_the_picture(hei
 def test_nothing_to_pad_gives_the_array_itself():
     array = np.zeros((16, 24, 3), np.uint8)
     assert pad_to_modulus(array, 8) is array
-    assert pad_to_modulus(array, 8, minimum=16) is array
-
-
-def test_the_minimum_is_rounded_up_to_the_modulus():
-    assert pad_to_modulus(np.zeros((5, 30), np.float32), 8, minimum=20).shape == (24, 32)
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (4, 0, 3), (4,)])

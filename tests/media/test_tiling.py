@@ -1,11 +1,9 @@
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atelier.media import Box, cut, grid, window_around
+from atelier.media import Box, cut, window_around
 
 
 @st.composite
@@ -57,27 +55,3 @@ def test_cut_refuses_a_window_that_is_outside_empty_or_too_large(window):
 def test_window_around_refuses_sizes_below_one(sizes):
     with pytest.raises(ValueError, match="at least 1"):
         window_around(Box(0, 0, 1, 1), *sizes)
-
-
-@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.data())
-def test_a_grid_covers_every_pixel_with_the_overlap_and_no_window_too_many(height, width, size, data):
-    overlap = data.draw(st.integers(0, size - 1))
-    windows = grid(height, width, size, overlap)
-    covered = np.zeros((height, width), int)
-    for window in windows:
-        assert Box(0, 0, height, width).contains(window)
-        assert (window.height, window.width) == (min(size, height), min(size, width))
-        covered[window.slices] += 1
-    assert covered.min() >= 1
-    for starts, length in (({w.top for w in windows}, height), ({w.left for w in windows}, width)):
-        ordered = sorted(starts)
-        assert all(b - a <= size - overlap for a, b in pairwise(ordered))
-        least = 1 if length <= size else 1 + -(-(length - size) // (size - overlap))
-        assert len(ordered) == least
-    assert windows == sorted(windows)
-
-
-@pytest.mark.parametrize("arguments", [(0, 5, 4, 1), (5, 0, 4, 1), (5, 5, 4, 4), (5, 5, 4, -1), (5, 5, 0, 0)])
-def test_grid_refuses_what_cannot_cover(arguments):
-    with pytest.raises(ValueError, match="overlap"):
-        grid(*arguments)
