@@ -76,7 +76,9 @@ def translate(error: InferenceServerException, url: str) -> AtelierError:
             return QueueFull(message)
         if "timeout expired" in message.lower():
             return QueueTimeout(message)
-        return ServerUnavailable(f"No server answers at {url}: {message}")
+        # gRPC's own words for a connection that failed, or the server's about one of its models.
+        lost = any(words in message for words in ("onnect", "Socket closed", "Server exiting", "GOAWAY"))
+        return ServerUnavailable(f"No server answers at {url}: {message}" if lost else message)
     return ServerError(message)
 
 

@@ -98,6 +98,10 @@ class Segment:
         if size > self.size:
             raise ValueError(f"the segment holds {self.size} bytes, not {size}")
         if hasattr(os, "posix_fallocate"):  # Linux; elsewhere the system grows it
+            # Asked first: a machine whose /dev/shm may take all of its memory would fill it up before it refused.
+            room = os.fstatvfs(self._memory._fd)  # type: ignore[attr-defined]
+            if size - self._reserved > room.f_bavail * room.f_frsize:
+                raise NoRoom(f"{size} bytes of shared memory cannot be had (/dev/shm is full)")
             try:
                 os.posix_fallocate(self._memory._fd, 0, size)  # type: ignore[attr-defined]
             except OSError as error:

@@ -75,7 +75,7 @@ def test_a_fault_of_ours_tells_the_client_an_id_and_the_log_the_cause(client, se
 
 
 def test_a_model_that_is_called_and_not_loaded(client):
-    with pytest.raises(ServerUnavailable, match="The model nobody, which this one calls, is not loaded"):
+    with pytest.raises(ServerUnavailable, match="^The model nobody, which this one calls, is not loaded"):
         ask(client, "call")
 
 
