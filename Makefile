@@ -7,7 +7,7 @@ STAMPS := $(VENV)/.stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test serve bench lint fmt clean
+.PHONY: help demo test serve train bench lint fmt clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -20,6 +20,9 @@ serve: $(STAMPS)/serve ## serve on this machine until Ctrl-C
 
 test: $(STAMPS)/dev ## run every test
 	$(BIN)/python -m pytest
+
+train: $(STAMPS)/dev ## train the bundled LaMa again, or go on where that was stopped: out/training/
+	$(BIN)/python -m training
 
 bench: $(STAMPS)/dev ## run the benchmarks that run on this machine: perf/results/
 	$(BIN)/python -m perf all
@@ -50,8 +53,9 @@ $(STAMPS)/serve: $(STAMPS)/venv pyproject.toml
 	$(BIN)/python -m atelier.serving.embedded
 	@touch $@
 
-$(STAMPS)/dev: $(STAMPS)/serve pyproject.toml export/tensorrt-rtx.txt
-	@echo "Setting up what tests and exports need (PyTorch among it) …"
+$(STAMPS)/dev: $(STAMPS)/serve pyproject.toml export/tensorrt-rtx.txt training/fonts.txt
+	@echo "Setting up what tests, exports and training need (PyTorch among it) …"
+	scripts/system_packages.sh $(BIN)/python training/fonts.txt
 	$(PIP) install --editable '.[dev]'
 	$(BIN)/python -m export setup-tensorrt-rtx
 	@touch $@

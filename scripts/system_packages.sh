@@ -2,10 +2,12 @@
 # What only the system's package manager has. Installs it as root or with passwordless sudo; otherwise says the one
 # command to run. Does nothing, and is quick, when all is there.
 #
-# usage: scripts/system_packages.sh PYTHON
+# usage: scripts/system_packages.sh PYTHON [LIST]
+#   LIST: a file with more packages, one a line; "#" begins a comment
 set -eu
 
 python=$1
+list=${2:-/dev/null}
 minor=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 missing=""
 
@@ -19,6 +21,11 @@ minor = "%d.%d" % sys.version_info[:2]
 own = pathlib.Path(sysconfig.get_config_var("LIBDIR") or "") / f"libpython{minor}.so.1.0"
 sys.exit(0 if own.is_file() or ctypes.util.find_library(f"python{minor}") else 1)
 PROBE
+
+for package in $(sed 's/#.*//' "$list"); do
+    # Without dpkg nothing is known: the packages are named below.
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing="$missing $package"
+done
 
 [ -z "$missing" ] && exit 0
 
@@ -38,6 +45,7 @@ fi
 echo "Installing packages of the system:$missing"
 export DEBIAN_FRONTEND=noninteractive
 $as_root $command >/dev/null 2>&1 || { $as_root apt-get update -qq && $as_root $command >/dev/null; } || {
-    echo "apt-get could not install$missing: is Python $minor this system's own? Try another with make PYTHON=python3.N" >&2
+    echo "apt-get could not install$missing." >&2
+    echo "If Python $minor is not this system's own, try another with make PYTHON=python3.N" >&2
     exit 1
 }
