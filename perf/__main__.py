@@ -33,9 +33,9 @@ app = typer.Typer(
 
 
 class SizeName(StrEnum):
-    """Size of the random network."""
+    """The network."""
 
-    tiny = "tiny"
+    mini = "mini"
     full = "full"
 
 
@@ -44,7 +44,9 @@ Output = Annotated[Path, typer.Option(help="The folder to write to.", show_defau
 
 @app.command("serving")
 def serving_command(
-    size: Annotated[SizeName, typer.Option(help="The network: tiny, or full: big-lama's size.")] = SizeName.tiny,
+    size: Annotated[
+        SizeName, typer.Option(help="The network: mini, the bundled one, or full: random, of big-lama's size.")
+    ] = SizeName.mini,
     sides: Annotated[str, typer.Option(help="Pixels of the square pictures, multiples of 8.")] = "256,512",
     batches: Annotated[str, typer.Option(help="Pictures a call, 1 to 8.")] = "1,4",
     threads: Annotated[int, typer.Option(min=1, help="Threads of each.", show_default="cores")] = report.cores(),
@@ -66,7 +68,7 @@ def serving_command(
 def all_command(output: Output = report.RESULTS) -> None:
     """Everything that this machine can run, in a few minutes."""
     threads = report.cores()
-    _serving(serving.Settings("tiny", (256, 512), (1, 4), threads, rounds=30), output)
+    _serving(serving.Settings("mini", (256, 512), (1, 4), threads, rounds=30), output)
     _serving(serving.Settings("full", (256, 512), (1,), threads, rounds=10), output)
 
 

@@ -1,4 +1,4 @@
-"""LaMa as a subject of benchmarks: a random network of either size, its artefact, and the ways to run it."""
+"""LaMa as a subject of benchmarks: the bundled network or a random one, its artefact, and the ways to run it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from atelier.serving.options import ServerOptions, free_ports
 from perf.measure import BenchmarkError
 
 MODEL = "lama"
+BUNDLED = checkout.root() / "weights" / "lama-mini"
 MAX_BATCH = 8  # the model's max_batch_size
 
 Run = Callable[[], NDArray[np.uint8]]
@@ -29,7 +30,7 @@ Run = Callable[[], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Subject:
-    """A random LaMa on disk: its checkpoint, and a model repository with the ONNX artefact of the same weights."""
+    """A LaMa on disk: its checkpoint, and a model repository with the ONNX artefact of the same weights."""
 
     checkpoint: Path
     repository: Path
@@ -55,21 +56,22 @@ class Pictures:
 
 @contextmanager
 def subject(size: str, *, threads: int, seed: int) -> Iterator[Subject]:
-    """A random checkpoint and its artefact, made by the exporter's own commands; gone afterwards.
+    """A checkpoint and its artefact, made by the exporter's own commands; gone afterwards.
 
     The served model has the configuration that is shipped, and beside it the number of ONNX Runtime's threads.
 
     Args:
-        size: ``tiny`` or ``full``.
+        size: ``mini``, the bundled network, or the size of a random one: ``full`` is big-lama's.
         threads: ONNX Runtime's, within an operator and between operators.
-        seed: of the weights.
+        seed: of random weights.
 
     Raises:
         BenchmarkError: the exporter failed.
     """
     with TemporaryDirectory(prefix="atelier-perf-") as folder:
-        made = Subject(Path(folder) / "checkpoint", Path(folder) / "repository")
-        _export("synthetic", MODEL, f"--size={size}", f"--output={made.checkpoint}", f"--seed={seed}")
+        made = Subject(BUNDLED if size == "mini" else Path(folder) / "checkpoint", Path(folder) / "repository")
+        if size != "mini":
+            _export("synthetic", MODEL, f"--size={size}", f"--output={made.checkpoint}", f"--seed={seed}")
         # Not verified there: benchmarks compare the outputs on what they measure.
         _export(MODEL, f"--checkpoint={made.checkpoint}", f"--repository={made.repository}", "--no-verify")
         with (made.repository / MODEL / "config.pbtxt").open("a", encoding="utf-8") as config:

@@ -32,6 +32,7 @@ TITLES = {
 }
 OUTSIDE = "outside"  # what the client waits for and Triton's core does not see: protocols, copies, the client
 AROUND = "around"  # all that the client waits for but the network: what serving adds, free of the network's own noise
+WEIGHTS = {"mini": "The bundled network, lama-mini", "full": "Random weights of big-lama's size"}
 MAX_LEVELS = 1  # of 255: truncation to bytes makes a level of a difference of 1e-6
 DIGITS = 7  # of seconds: 0.1 µs
 
@@ -43,7 +44,7 @@ class Settings:
     """What is measured, and how often.
 
     Attributes:
-        size: ``tiny``, or ``full``: big-lama's.
+        size: ``mini``, the bundled network, or ``full``, a random one of big-lama's size.
         sides: pixels of the square pictures.
         batches: pictures a call.
         threads: of PyTorch and of both ONNX Runtime sessions.
@@ -221,7 +222,7 @@ def markdown(document: Mapping[str, Any]) -> str:
         f"# Serving: `lama`, {settings['size']}",
         f"`python -m perf serving`, commit {document['commit']}, on {report.describe(facts)}; load average at the "
         f"start {facts['load_average_at_start']}. {versions}.",
-        f"Random weights, {settings['threads']} thread(s) each, {settings['rounds']} rounds after "
+        f"{WEIGHTS[settings['size']]}, {settings['threads']} thread(s) each, {settings['rounds']} rounds after "
         f"{settings['warm_up']} to warm up. A round runs each of the five once, in an order drawn anew, each after a "
         f"pause of {settings['pause_seconds'] * 1e3:.0f} ms or more in which thread pools stop spinning and the "
         f"machine is seen to be idle. First, all five got the same pictures: no byte differs by more than "

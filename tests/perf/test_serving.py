@@ -30,12 +30,12 @@ def outcome(tmp_path_factory):
 def document(outcome):
     run, output = outcome
     assert run.returncode == 0, run.stderr
-    return json.loads((output / "serving-tiny.json").read_text(encoding="utf-8"))
+    return json.loads((output / "serving-mini.json").read_text(encoding="utf-8"))
 
 
 def test_the_settings_that_were_asked_for_are_the_ones_written(document):
     settings = document["settings"]
-    assert (settings["size"], settings["sides"], settings["batches"]) == ("tiny", [64], [1])
+    assert (settings["size"], settings["sides"], settings["batches"]) == ("mini", [64], [1])
     assert (settings["threads"], settings["rounds"], settings["seed"]) == (1, 2, 0)
     assert document["benchmark"] == "serving"
 
@@ -73,8 +73,8 @@ def test_the_server_that_answered_says_its_version(document):
 
 
 def test_the_markdown_says_the_same(outcome, document):
-    text = (outcome[1] / "serving-tiny.md").read_text(encoding="utf-8")
-    assert text.startswith("# Serving: `lama`, tiny\n")
+    text = (outcome[1] / "serving-mini.md").read_text(encoding="utf-8")
+    assert text.startswith("# Serving: `lama`, mini\n")
     assert text == serving.markdown(document)
     assert "## 64 × 64, batch 1" in text
     for title in serving.TITLES.values():
@@ -91,7 +91,7 @@ def test_the_files_tell_nothing_of_the_machines_folders(outcome, document):
 
 def test_the_files_are_named_on_the_terminal(outcome, document):
     run, output = outcome
-    assert f"wrote {output / 'serving-tiny.json'}" in run.stdout
+    assert f"wrote {output / 'serving-mini.json'}" in run.stdout
     assert "Traceback" not in run.stderr
 
 
@@ -136,7 +136,7 @@ def test_a_checkpoint_that_cannot_be_made_is_said_in_a_sentence():
 
 
 def test_the_served_model_has_the_threads_of_the_others():
-    with lama.subject("tiny", threads=3, seed=0) as made:
+    with lama.subject("mini", threads=3, seed=0) as made:
         config = (made.repository / "lama" / "config.pbtxt").read_text(encoding="utf-8")
         assert made.onnx.is_file()
     assert 'key: "intra_op_thread_count" value { string_value: "3" }' in config

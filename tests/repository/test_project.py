@@ -69,8 +69,9 @@ def test_a_clone_stays_small():
 def test_the_bundled_artefact_is_small_described_and_for_the_oldest_server():
     folder = ROOT / "model_repository" / "lama" / "1"
     described = json.loads((folder / "model.onnx.json").read_text(encoding="utf-8"))
-    assert (folder / "model.onnx").stat().st_size <= 1_000_000
-    assert described["synthetic"] is True
+    assert (folder / "model.onnx").stat().st_size <= 12_000_000
+    assert described["synthetic"] is False
+    assert described["checkpoint"]["name"] == "lama-mini"
     session = InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     shapes = {
         tensor.name: (tensor.type, len(tensor.shape)) for tensor in (*session.get_inputs(), *session.get_outputs())
