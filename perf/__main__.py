@@ -68,7 +68,7 @@ def serving_command(
 def all_command(output: Output = report.RESULTS) -> None:
     """Everything that this machine can run, in a few minutes."""
     threads = report.cores()
-    _serving(serving.Settings("mini", (256, 512), (1, 4), threads, rounds=30), output)
+    _serving(serving.Settings("mini", (256, 512), (1,), threads, rounds=20), output)
     _serving(serving.Settings("full", (256, 512), (1,), threads, rounds=10), output)
 
 
