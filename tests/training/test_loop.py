@@ -375,15 +375,18 @@ def test_the_average_follows_quickly_at_first():
 
 
 def test_it_learns(tmp_path):
-    stages = [{"steps": 60, "shapes": [{"height": 32, "width": 32, "batch": 4}]}]
-    optimiser = {"lr": 1e-2, "warmup_steps": 5, "clip_norm": 5.0}
-    generator = SETTINGS["generator"] | {"ngf": 8}
-    changes = {"stages": stages, "optimiser": optimiser, "generator": generator}
-    run(tmp_path, log_every=20, sample_every=30, checkpoint_every=100, **changes)
+    """As lama-mini does: from a copier, normalised by nothing."""
+    stages = [{"steps": 80, "shapes": [{"height": 32, "width": 32, "batch": 8}], "frozen_norm": True}]
+    optimiser = {"lr": 2e-3, "warmup_steps": 5, "clip_norm": 5.0}
+    generator = {"ngf": 16, "n_blocks": 1, "n_downsampling": 2, "global_ratio": 0.25}
+    changes = {
+        "stages": stages,
+        "optimiser": optimiser,
+        "generator": generator | {"activation": "none", "copier": True},
+    }
+    run(tmp_path, log_every=20, sample_every=100, checkpoint_every=100, **changes)
     trained = [record["hole"] for record in log.read(tmp_path) if record["event"] == "train"]
-    first, last = (record["psnr"] for record in log.read(tmp_path) if record["event"] == "validation")
-    assert trained[-1] < 0.9 * trained[0]
-    assert last > first > 5
+    assert trained[-1] < 0.75 * trained[0]
 
 
 def test_the_environment_is_left_as_it_was(tmp_path):
