@@ -386,7 +386,7 @@ def test_it_learns(tmp_path):
     }
     run(tmp_path, log_every=20, sample_every=100, checkpoint_every=100, **changes)
     trained = [record["hole"] for record in log.read(tmp_path) if record["event"] == "train"]
-    assert trained[-1] < 0.75 * trained[0]
+    assert trained[-1] < 0.85 * trained[0]
 
 
 def test_the_environment_is_left_as_it_was(tmp_path):
