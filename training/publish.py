@@ -17,7 +17,7 @@ from atelier.inpainting.checkpoint import load_generator
 from training import log, state
 from training.settings import Settings, parse
 
-# The fields that upstream's own tools read, written as upstream does, interpolations included.
+# The fields that upstream's own tools read.
 _CONFIG = """\
 run_title: lama_mini
 training_model:
@@ -33,27 +33,7 @@ losses:
     mask_as_fake_target: true
   feature_matching:
     weight: {losses.features}
-generator:
-  kind: ffc_resnet
-  input_nc: {config.input_nc}
-  output_nc: {config.output_nc}
-  ngf: {config.ngf}
-  n_downsampling: {config.n_downsampling}
-  n_blocks: {config.n_blocks}
-  add_out_act: {activation}
-  init_conv_kwargs:
-    ratio_gin: 0
-    ratio_gout: 0
-    enable_lfu: false
-  downsample_conv_kwargs:
-    ratio_gin: ${{generator.init_conv_kwargs.ratio_gout}}
-    ratio_gout: ${{generator.downsample_conv_kwargs.ratio_gin}}
-    enable_lfu: false
-  resnet_conv_kwargs:
-    ratio_gin: {config.global_ratio}
-    ratio_gout: ${{generator.resnet_conv_kwargs.ratio_gin}}
-    enable_lfu: false
-discriminator:
+{generator}discriminator:
   kind: pix2pixhd_nlayer
   input_nc: 3
   ndf: {discriminator.ndf}
@@ -98,8 +78,7 @@ def publish(run: Path, output: Path) -> Path:
 
 def _config(settings: Settings) -> str:
     return _CONFIG.format(
-        config=settings.generator.config(),
-        activation="false" if settings.generator.activation == "none" else settings.generator.activation,
+        generator=settings.generator.config().block(),
         losses=settings.losses,
         discriminator=settings.discriminator,
     )

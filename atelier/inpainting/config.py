@@ -53,6 +53,10 @@ class GeneratorConfig:
         """Bottleneck channels of the global (Fourier) half; the local half has the rest."""
         return int(self.channels(self.n_downsampling) * self.global_ratio)
 
+    def block(self) -> str:
+        """The ``generator`` block of a ``config.yaml`` as upstream writes it, interpolations included."""
+        return _BLOCK.format(self, activation=_WRITTEN[self.activation])
+
 
 # Upstream's defaults for what a block may leave out. A value equal to these is accepted, any other is refused by name.
 _BLOCK_DEFAULTS: dict[str, object] = {
@@ -77,6 +81,29 @@ _CONVOLUTION_DEFAULTS: dict[str, object] = {
     "inline": False,
 }
 _ACTIVATIONS: dict[object, OutputActivation] = {"sigmoid": "sigmoid", "tanh": "tanh", True: "tanh", False: "none"}
+_WRITTEN: dict[OutputActivation, str] = {"sigmoid": "sigmoid", "tanh": "tanh", "none": "false"}
+_BLOCK = """\
+generator:
+  kind: ffc_resnet
+  input_nc: {0.input_nc}
+  output_nc: {0.output_nc}
+  ngf: {0.ngf}
+  n_downsampling: {0.n_downsampling}
+  n_blocks: {0.n_blocks}
+  add_out_act: {activation}
+  init_conv_kwargs:
+    ratio_gin: 0
+    ratio_gout: 0
+    enable_lfu: false
+  downsample_conv_kwargs:
+    ratio_gin: ${{generator.init_conv_kwargs.ratio_gout}}
+    ratio_gout: ${{generator.downsample_conv_kwargs.ratio_gin}}
+    enable_lfu: false
+  resnet_conv_kwargs:
+    ratio_gin: {0.global_ratio}
+    ratio_gout: ${{generator.resnet_conv_kwargs.ratio_gin}}
+    enable_lfu: false
+"""
 _MAX_CHANNELS = 8192
 _MAX_BLOCKS = 256
 

@@ -46,27 +46,7 @@ data:
   train:
     indir: ${{location.data_root_dir}}/train
     out_size: 256
-generator:
-  kind: ffc_resnet
-  input_nc: {config.input_nc}
-  output_nc: {config.output_nc}
-  ngf: {config.ngf}
-  n_downsampling: {config.n_downsampling}
-  n_blocks: {config.n_blocks}
-  add_out_act: {config.activation}
-  init_conv_kwargs:
-    ratio_gin: 0
-    ratio_gout: 0
-    enable_lfu: false
-  downsample_conv_kwargs:
-    ratio_gin: ${{generator.init_conv_kwargs.ratio_gout}}
-    ratio_gout: ${{generator.downsample_conv_kwargs.ratio_gin}}
-    enable_lfu: false
-  resnet_conv_kwargs:
-    ratio_gin: {config.global_ratio}
-    ratio_gout: ${{generator.resnet_conv_kwargs.ratio_gin}}
-    enable_lfu: false
-discriminator:
+{generator}discriminator:
   kind: pix2pixhd_nlayer
   input_nc: 3
   ndf: 4
@@ -97,7 +77,7 @@ def write(size: Size, output: Path, seed: int) -> None:
     file = output / "models" / "best.ckpt"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        (output / "config.yaml").write_text(_CONFIG.format(size=size, config=config), encoding="utf-8")
+        (output / "config.yaml").write_text(_CONFIG.format(size=size, generator=config.block()), encoding="utf-8")
         unfinished = file.with_suffix(".unfinished")
         with _uninstalled() as classes:
             torch.save(_lightning_layout(generator, classes), unfinished)
