@@ -93,11 +93,10 @@ def test_the_full_size_is_big_lamas():
     assert SETTINGS["full"] == GeneratorConfig(n_blocks=18)
 
 
-def test_the_config_of_the_full_size(tmp_path):
-    from export.lama.synthetic import _CONFIG
-
-    (tmp_path / "config.yaml").write_text(_CONFIG.format(size="full", config=SETTINGS["full"]), encoding="utf-8")
-    assert read_config(tmp_path / "config.yaml") == SETTINGS["full"]
+@pytest.mark.parametrize("config", [*SETTINGS.values(), GeneratorConfig(n_downsampling=2, activation="none")])
+def test_a_written_block_is_read_as_what_it_was(tmp_path, config):
+    (tmp_path / "config.yaml").write_text(config.block(), encoding="utf-8")
+    assert read_config(tmp_path / "config.yaml") == config
 
 
 def test_a_folder_that_cannot_be(tmp_path):
