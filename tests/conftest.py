@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,14 @@ def server_options(*repositories: Path, **changes: object) -> ServerOptions:
     http, grpc, metrics = free_ports(3)
     ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics}
     return ServerOptions(repositories=repositories, **{**ports, "exit_timeout": 10, **changes})  # type: ignore[arg-type]
+
+
+def logged(server: Server, words: str, patience: float = 10) -> bool:
+    """Whether the server's log has these words, or gets them soon: it is written, and read, beside the answers."""
+    deadline = time.monotonic() + patience
+    while not (found := words in server.logs()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,7 +17,11 @@ from atelier.inpainting.checkpoint import load_generator
 from training import log, state
 from training.settings import Settings, parse
 
-# The fields that upstream's own tools read, written as upstream does, interpolations included.
+HALF_A_LEVEL = 0.5 / 255
+"""Added to what a network without an activation predicts: what is served is cut to whole levels, as upstream cuts it,
+so that a prediction of a level would come out as it or the one below, by the last bit."""
+
+# The fields that upstream's own tools read.
 _CONFIG = """\
 run_title: lama_mini
 training_model:
@@ -33,27 +37,7 @@ losses:
     mask_as_fake_target: true
   feature_matching:
     weight: {losses.features}
-generator:
-  kind: ffc_resnet
-  input_nc: {config.input_nc}
-  output_nc: {config.output_nc}
-  ngf: {config.ngf}
-  n_downsampling: {config.n_downsampling}
-  n_blocks: {config.n_blocks}
-  add_out_act: {activation}
-  init_conv_kwargs:
-    ratio_gin: 0
-    ratio_gout: 0
-    enable_lfu: false
-  downsample_conv_kwargs:
-    ratio_gin: ${{generator.init_conv_kwargs.ratio_gout}}
-    ratio_gout: ${{generator.downsample_conv_kwargs.ratio_gin}}
-    enable_lfu: false
-  resnet_conv_kwargs:
-    ratio_gin: {config.global_ratio}
-    ratio_gout: ${{generator.resnet_conv_kwargs.ratio_gin}}
-    enable_lfu: false
-discriminator:
+{generator}discriminator:
   kind: pix2pixhd_nlayer
   input_nc: 3
   ndf: {discriminator.ndf}
@@ -84,6 +68,9 @@ def publish(run: Path, output: Path) -> Path:
         f"generator.{name}": tensor.contiguous()
         for name, tensor in cast(Mapping[str, Tensor], found["average"]).items()
     }
+    if settings.generator.activation == "none":
+        last = max((name for name in weights if name.endswith(".bias")), key=lambda name: int(name.split(".")[2]))
+        weights[last] = weights[last] + HALF_A_LEVEL
     (output / "models").mkdir(parents=True, exist_ok=True)
     checkpoint = output / "models" / "best.ckpt"
     unfinished = checkpoint.with_suffix(".unfinished")
@@ -98,8 +85,7 @@ def publish(run: Path, output: Path) -> Path:
 
 def _config(settings: Settings) -> str:
     return _CONFIG.format(
-        config=settings.generator.config(),
-        activation="false" if settings.generator.activation == "none" else settings.generator.activation,
+        generator=settings.generator.config().block(),
         losses=settings.losses,
         discriminator=settings.discriminator,
     )

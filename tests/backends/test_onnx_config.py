@@ -9,6 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from tests.conftest import logged
+
 from .conftest import Models, config, graph, parameter, tensor, value
 
 N = "N"
@@ -211,7 +213,7 @@ def test_what_is_ignored_is_named_in_the_log(models: Models) -> None:
     assert models.load("onnx_ignored") == ""
 
     for ignored in ("parameter 'no_such_key' is ignored", "'gpu_mem_limit' is ignored", "'tensorrt' is ignored"):
-        assert ignored in models.server.logs()
+        assert logged(models.server, ignored)
 
 
 def test_a_missing_file_is_named(models: Models) -> None:

@@ -7,6 +7,8 @@ import pytest
 import torch
 from onnx import helper
 
+from tests.conftest import logged
+
 from .conftest import Models, config, graph, tensor, value
 
 DELAY = "dynamic_batching { max_queue_delay_microseconds: 300000 }"
@@ -117,7 +119,7 @@ def test_batches_half_precision_and_failing_batch_mates(models: Models) -> None:
             assert answer.message().startswith("PyTorch execute failure: ")
             assert "negative" in answer.message()
             assert "/" not in answer.message()
-    assert "Traceback of TorchScript" in models.server.logs()
+    assert logged(models.server, "Traceback of TorchScript")
     before = models.statistics("picky")["execution_count"]
     models.infer_many("picky", [request for request in requests if request["x"][0, 0] >= 0])
     assert models.statistics("picky")["execution_count"] - before <= 4

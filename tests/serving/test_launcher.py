@@ -19,7 +19,7 @@ from atelier.client import Client
 from atelier.errors import InvalidInput
 from atelier.serving.launcher import LaunchError, Server
 from atelier.serving.leftovers import FOLDERS, REGIONS, SHARED_MEMORY, region_prefix
-from tests.conftest import ROOT, server_options
+from tests.conftest import ROOT, logged, server_options
 from tests.serving.test_repository import make, parameter
 
 MODELS = Path(__file__).parent / "models"
@@ -45,9 +45,7 @@ def test_a_whole_life():
     assert answers(server.http_url + "/v2/health/ready") == 200
     assert answers(server.metrics_url) == 200
     assert [(s.name, s.state) for s in server.states()] == [("echo", "READY"), ("moody", "NOT LOADED")]
-    deadline = time.monotonic() + 10  # the log is read by a thread of its own
-    while "successfully loaded 'echo'" not in server.logs() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    assert logged(server, "successfully loaded 'echo'")
     assert any("successfully loaded 'echo'" in line for line in lines)
     with pytest.raises(LaunchError, match="runs already"):
         server.start()

@@ -19,6 +19,7 @@ from atelier.client import (
     ServerUnavailable,
 )
 from atelier.client.transport import strings
+from tests.conftest import logged
 
 MODELS = Path(__file__).parent / "models"
 
@@ -68,10 +69,7 @@ def test_a_fault_of_ours_tells_the_client_an_id_and_the_log_the_cause(client, se
         client.infer("moody", {"MOOD": strings(mood.encode())}, request_id=f"id-{mood}")
     assert str(caught.value) == f"moody failed on request id-{mood}; the server's log has the cause under this id."
     causes = {"broken": "ZeroDivisionError: a secret of the house", "mute": "OSError", "miscall": "CallFailed: echo"}
-    deadline = time.monotonic() + 10
-    while causes[mood] not in server.logs() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert causes[mood] in server.logs()
+    assert logged(server, causes[mood])
 
 
 def test_a_model_that_is_called_and_not_loaded(client):
@@ -105,10 +103,7 @@ def test_a_deadline_ends_the_call_and_the_work(server):
         with pytest.raises(DeadlineExceeded, match=r"No answer from .* (within 1 s|in time)"):
             client.infer("moody", {"MOOD": strings(b"watch")}, timeout=1)
         assert time.monotonic() - started < 3
-        deadline = time.monotonic() + 10
-        while "moody stopped: Cancelled" not in server.logs() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert "moody stopped: Cancelled" in server.logs(), "the model saw that nobody waits any more"
+        assert logged(server, "moody stopped: Cancelled"), "the model saw that nobody waits any more"
 
 
 def test_queue_limits_have_names_of_their_own(server):
