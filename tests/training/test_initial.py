@@ -10,7 +10,7 @@ from training import initial
 from training.batches import Batch
 from training.trainer import Trainer
 
-ROOM = {"ngf": 32, "n_blocks": 8, "n_downsampling": 2, "global_ratio": 0.5, "activation": "none"}
+ROOM = {"ngf": 32, "n_blocks": 9, "n_downsampling": 2, "global_ratio": 0.5, "activation": "none"}
 LEVEL = 1 / 255
 SIZE = (64, 96)
 
@@ -62,7 +62,13 @@ def test_colours_do_not_mix_across_an_edge(filler):
     picture = torch.full((1, 3, *SIZE), 0.2)
     picture[..., 48:] = 0.8
     mask = hole((20, 36, 8, 24), (20, 36, 64, 80))
-    assert error(filled(filler, picture, mask), picture, mask) < LEVEL
+    assert error(filled(filler, picture, mask), picture, mask) < 3 * LEVEL  # the edge's waves reach a little further
+
+
+def test_what_nobody_reaches_gets_the_mean_of_the_picture(filler):
+    picture, mask = torch.full((1, 3, 256, 256), 0.7), torch.zeros(1, 1, 256, 256)
+    mask[..., 60:190, 60:190] = 1
+    assert error(filled(filler, picture, mask), picture, mask) < 0.05
 
 
 def test_slopes_are_interpolated(filler):
@@ -89,7 +95,7 @@ def test_stripes_go_on_in_phase(filler):
         ({"global_ratio": 0.75}, "64 local"),
         ({"n_downsampling": 3}, "2 halvings"),
         ({"activation": "sigmoid"}, "no activation"),
-        ({"n_blocks": 5}, "6 blocks or more"),
+        ({"n_blocks": 6}, "7 blocks or more"),
     ],
 )
 def test_a_network_without_room_is_refused(change, words):
@@ -100,7 +106,7 @@ def test_a_network_without_room_is_refused(change, words):
 def test_what_is_held_stays_and_the_rest_learns():
     run = parsed(
         ("optimiser.weight_decay", 0.0),
-        generator={**ROOM, "n_blocks": 6, "start": "filler"},
+        generator={**ROOM, "n_blocks": 7, "start": "filler"},
         stages=[{"steps": 2, "shapes": [{"height": 32, "width": 32, "batch": 2}], "frozen_norm": True}],
     )
     trainer = Trainer(run, torch.device("cpu"))

@@ -9,8 +9,9 @@ identity.
 
 *Filling* (`filling`). Places know the mean colour of their known pixels, and whether they have any. A block gives each
 place that knows none the mean of those of its four neighbours that do, twice, so knowledge walks 8 pixels inwards. One
-block then paints it, interpolated, into the hole's pixels. All of it is done by ReLUs that are either 0 or linear, thus
-exact: flat paper is filled to the level.
+block guesses for those that nobody reached: the mean of the whole picture. The next one paints it all, interpolated,
+into the hole's pixels. But for the guess it is done by ReLUs that are either 0 or linear, thus exact: flat paper is
+filled to the level.
 
 *Continuing* (`waves`). The last blocks iterate what Guleryuz (2006, Nonlinear Approximation Based Image Recovery) and
 Elad et al. (2005, morphological component analysis) do for textures: transform, drop what is weak, transform back, keep
@@ -38,7 +39,7 @@ from training.initial.layout import FIRM, GLOBAL, HALVINGS, INNER, LOCAL, MASK, 
 __all__ = ["filler", "lacking", "quiet"]
 
 _QUIET = 0.1  # first gain of a residual branch
-_BLOCKS = 3 + len(THRESHOLDS)  # one that sees, one that walks, one that paints, and those that continue
+_BLOCKS = 4 + len(THRESHOLDS)  # one that sees, one that walks, one that guesses, one that paints, and those that go on
 
 
 def lacking(config: GeneratorConfig) -> str:
@@ -76,10 +77,11 @@ def filler(generator: LamaGenerator) -> None:
     blocks = _blocks(generator)
     for block in blocks:
         _keep(block)
-    seeing, *walking, painting = blocks[: -len(THRESHOLDS)]
+    seeing, *walking, guessing, painting = blocks[: -len(THRESHOLDS)]
     filling.see(seeing)
     for block in walking:
         filling.walk(block)
+    filling.guess(guessing)
     filling.paint(painting)
     waves.blur_means(painting)
     for number, block in enumerate(blocks[-len(THRESHOLDS) :]):

@@ -12,8 +12,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from atelier.inpainting.generator import SpectralTransform
 from training.initial.layout import (
     COLOURS,
+    FAR,
     GLOBAL,
     KNOWS,
     LOCAL,
@@ -33,6 +35,7 @@ from training.initial.layout import (
     VALUES,
     Block,
     Layer,
+    hold,
     places,
     silence,
 )
@@ -41,6 +44,7 @@ _NEAR = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
 _ITSELF = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
 _SHUT = NEIGHBOURS + 1  # weight of what a place knows itself: it shuts every gate
 _LEAST = 2.25  # n c, which must be 2
+_ALMOST_ALL = 12.0  # of an orthonormal spectrum: what bin 0 of 128 x 128 pixels exceeds, and little else
 _LOW, _HIGH = 0.25, 0.75  # below it nobody knows, above it somebody does
 
 # Channels between the two convolutions of a block that walks: the parts of the mean, the pairs' second halves, ...
@@ -102,6 +106,61 @@ def walk(block: Block) -> None:
         second.bn_g.bias[target] = -threshold
 
 
+def guess(block: Block) -> None:
+    """Give places that nobody reached the mean of the whole picture, more or less.
+
+    Bin 0 of a spectrum is the mean times the square root of the area; a threshold that little else exceeds leaves it
+    alone, less the threshold. With K and C, what is left of the knowledge's and of a colour's spectrum, transformed
+    back, C - K is free of the threshold: it is (mean - 1) times the share of places with knowledge, nearly 1. So the
+    guess is 1 - K + C, exact for white, and too bright for dark colours by what that share lacks.
+    """
+    first, second = block.conv1, block.conv2
+    # First, knowledge and colours as global features; what is to be taken off them comes through the spectral
+    # transform, whose Fourier unit stays silent.
+    rows = slice(COLOURS + 1)
+    silence(first, local=slice(1), global_=rows)
+    _knowledge(first, 0, _ITSELF)
+    spectral = first.ffc.convg2g
+    spectral.conv1[0].weight[rows] = 0
+    spectral.fu.conv_layer.weight[: 2 * rows.stop] = 0
+    for colour in range(COLOURS):
+        window = _ITSELF
+        first.ffc.convl2g.weight[colour, MEAN + colour] = window
+        first.ffc.convl2g.weight[colour, MORE + colour : LOCAL : COLOURS] = window
+        spectral.conv1[0].weight[colour, NOISE + colour] = 1
+        spectral.conv1[0].weight[colour, OFFSET] = -1
+        spectral.conv1[0].weight[colour, OFFSET + 1 : OFFSET + 1 + NEIGHBOURS] = 1
+        spectral.conv2.weight[colour, colour] = -1
+    first.ffc.convl2g.weight[COLOURS, KNOWS] = _ITSELF
+    spectral.conv1[0].weight[COLOURS, SOME] = 2
+    spectral.conv1[0].weight[COLOURS, SEVERAL] = -2
+    spectral.conv2.weight[COLOURS, COLOURS] = 1
+    _hold_spectral(spectral, rows)
+    # Then what is left of their spectra, where nobody knows anything: 1 - (k + K) + (c + C) - 2 k.
+    silence(second, local=slice(MEAN, LOCAL), global_=slice(NOISE, GLOBAL))
+    spectral = second.ffc.convg2g
+    spectral.conv1[0].weight[rows] = 0
+    spectral.fu.conv_layer.weight[: 2 * rows.stop] = 0
+    for unit in range(rows.stop):
+        spectral.conv1[0].weight[unit, unit] = 1
+        for part in (0, 1):  # real, imaginary
+            spectral.fu.conv_layer.weight[2 * unit + part, 2 * unit + part] = 1
+    spectral.fu.bn.bias[: 2 * rows.stop] = -_ALMOST_ALL
+    for colour in range(COLOURS):
+        spectral.conv2.weight[FAR + colour, colour] = 1
+        spectral.conv2.weight[FAR + colour, COLOURS] = -1
+        second.ffc.convl2g.weight[FAR + colour, 0] = -2 * _ITSELF
+    second.bn_g.bias[FAR:GLOBAL] = 1
+    _hold_spectral(spectral, rows)
+
+
+def _hold_spectral(spectral: SpectralTransform, rows: slice) -> None:
+    """Hold the first channels inside a spectral transform."""
+    hold(spectral.conv1[0].weight, rows)
+    for weight in (spectral.fu.conv_layer.weight, spectral.fu.bn.weight, spectral.fu.bn.bias):
+        hold(weight, slice(2 * rows.stop))
+
+
 def paint(block: Block) -> None:
     """Put the mean colours, interpolated, into the hole's pixels: relu(colour + m - 1), m being 1 there."""
     first, second = block.conv1, block.conv2
@@ -123,6 +182,7 @@ def mean(layer: Layer, unit: int, colour: int, window: Tensor) -> None:
     local[MEAN + colour] += window
     global_[NOISE + colour] -= window
     global_[OFFSET] += window
+    global_[FAR + colour] += window
     for n in range(NEIGHBOURS):
         local[MORE + n * COLOURS + colour] += window
         global_[OFFSET + 1 + n] -= window

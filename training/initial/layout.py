@@ -29,7 +29,8 @@ MORE = KNOWS + 1
 LOCAL = MORE + NEIGHBOURS * COLOURS
 
 # Global ones: the mask's pixels; the luminance and what is to be taken off it (nothing is ever negative); its blurs;
-# what is to be taken off and added to the mean colours; who else knows one, and what is to be taken off that.
+# what is to be taken off and added to the mean colours; who else knows one, and what is to be taken off that; the mean
+# colours of places that nobody reached.
 MASK = 0
 PLUS = MASK + PIXELS
 MINUS = PLUS + PIXELS
@@ -38,7 +39,8 @@ NOISE = BLUR + len(THRESHOLDS)
 OFFSET = NOISE + COLOURS
 SOME = OFFSET + NEIGHBOURS + 1
 SEVERAL = SOME + 1
-GLOBAL = SEVERAL + 1
+FAR = SEVERAL + 1
+GLOBAL = FAR + COLOURS
 
 INNER = 2 * PIXELS  # channels inside a spectral transform that continues waves: positive and negative halves
 FIRM = 0.0002  # first gain of a residual branch on channels that stand for something
