@@ -17,6 +17,10 @@ from atelier.inpainting.checkpoint import load_generator
 from training import log, state
 from training.settings import Settings, parse
 
+HALF_A_LEVEL = 0.5 / 255
+"""Added to what a network without an activation predicts: what is served is cut to whole levels, as upstream cuts it,
+so that a prediction of a level would come out as it or the one below, by the last bit."""
+
 # The fields that upstream's own tools read.
 _CONFIG = """\
 run_title: lama_mini
@@ -64,6 +68,9 @@ def publish(run: Path, output: Path) -> Path:
         f"generator.{name}": tensor.contiguous()
         for name, tensor in cast(Mapping[str, Tensor], found["average"]).items()
     }
+    if settings.generator.activation == "none":
+        last = max((name for name in weights if name.endswith(".bias")), key=lambda name: int(name.split(".")[2]))
+        weights[last] = weights[last] + HALF_A_LEVEL
     (output / "models").mkdir(parents=True, exist_ok=True)
     checkpoint = output / "models" / "best.ckpt"
     unfinished = checkpoint.with_suffix(".unfinished")

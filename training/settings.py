@@ -46,15 +46,15 @@ class Generator(Part):
     activation: Literal["sigmoid", "none"] = Field(
         "sigmoid", description="Last layer; none: what is served is cut to 0..1, so that white needs no large number."
     )
-    copier: bool = Field(False, description="Begin with a network that copies; see training/initial.py.")
+    start: Literal["random", "filler"] = Field("random", description="First weights; see training/initial.py.")
 
     @model_validator(mode="after")
     def _both_halves(self) -> Self:
         config = self.config()
         if not 2 <= config.global_channels < config.channels(config.n_downsampling):
             raise ValueError(f"global_ratio {self.global_ratio} leaves a half of the bottleneck empty")
-        if self.copier and (lacking := initial.lacking(config)):
-            raise ValueError(f"copier: {lacking}")
+        if self.start == "filler" and (lacking := initial.lacking(config)):
+            raise ValueError(f"start: {lacking}")
         return self
 
     def config(self) -> GeneratorConfig:

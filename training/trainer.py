@@ -207,8 +207,8 @@ def _begun(settings: Settings) -> LamaGenerator:
     """The generator's first weights."""
     generator = LamaGenerator(settings.generator.config())
     initial.quiet(generator)
-    if settings.generator.copier:
-        initial.copier(generator)
+    if settings.generator.start == "filler":
+        initial.filler(generator)
     return generator
 
 
