@@ -124,7 +124,11 @@ def test_what_is_held_stays_and_the_rest_learns():
     assert not changed[walks][:23].any(), "what walks"
     assert changed[walks][23:].any()
     assert not changed["model.1.ffc.convl2l.weight"][:4].any(), "what copies into the network"
-    assert changed[f"model.{len(trainer.generator.model) - 1}.weight"].any()
+    last = max((index for index, layer in enumerate(trainer.generator.model) if isinstance(layer, FFCResnetBlock)))
+    behind = [change for name, change in changed.items() if int(name.split(".")[1]) > last]
+    assert behind
+    assert not any(change.any() for change in behind), "what puts the picture together"
+    assert changed[f"model.{last}.conv2.ffc.convg2g.conv2.weight"].any(), "what corrects"
 
 
 def test_quiet_branches():

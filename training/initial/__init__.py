@@ -19,11 +19,12 @@ the result in the hole. A Fourier unit is a 1 x 1 convolution and a ReLU, and re
 threshold. What is transformed is the luminance of each of the 16 pixels of a place (a picture of a sixteenth of the
 size each, so that a 1 x 1 convolution is enough), less its blur, so that slopes stay out.
 
-Copying into the network, seeing, walking, blurring and transforming are *held*: they learn nothing. Ten steps of gates,
-one behind the other, make a large matter of the slightest change, and one that is wrong makes flat paper uneven.
-Painting, correcting and putting the picture together learn from the first step on, as do all channels that carry none
-of this. Those start random, as PyTorch does it, and their residual branches as little more than their shortcuts (Goyal
-et al. 2017, arXiv 1706.02677, section 5.1, with a little instead of nothing).
+Copying into the network and out of it, seeing, walking, guessing, painting, blurring and transforming are *held*: they
+learn nothing. Ten steps of gates, one behind the other, make a large matter of the slightest change, and a last layer
+that is off by a hundredth makes flat paper uneven: in 1450 steps without that, flat pages lost 6 dB. Correcting learns
+from the first step on, as do all channels of the blocks that carry none of this. Those start random, as PyTorch does
+it, and their residual branches as little more than their shortcuts (Goyal et al. 2017, arXiv 1706.02677, section 5.1,
+with a little instead of nothing).
 """
 
 from __future__ import annotations

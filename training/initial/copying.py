@@ -6,6 +6,7 @@ from torch import nn
 
 from atelier.inpainting.generator import LamaGenerator
 from training.initial.layout import (
+    ALL,
     COLOURS,
     GLOBAL,
     HALVINGS,
@@ -43,6 +44,9 @@ def copy(generator: LamaGenerator) -> None:
     for level, up in zip(reversed(range(HALVINGS)), ups, strict=True):
         _put_together(up, level, generator.config.global_channels)
     _show(next(layer for layer in reversed(layers) if isinstance(layer, nn.Conv2d)))
+    for layer in layers[3 + HALVINGS + generator.config.n_blocks :]:
+        for weight in layer.parameters():
+            hold(weight, ALL)
 
 
 def _take_apart(down: Layer, level: int) -> None:

@@ -165,7 +165,7 @@ def paint(block: Block) -> None:
     """Put the mean colours, interpolated, into the hole's pixels: relu(colour + m - 1), m being 1 there."""
     first, second = block.conv1, block.conv2
     silence(first, local=slice(VALUES))
-    silence(second, local=slice(VALUES), global_=slice(PLUS, MINUS), held=False)
+    silence(second, local=slice(VALUES), global_=slice(PLUS, MINUS))
     first.bn_l.bias[:VALUES] = -1
     for pixel, (y, x) in enumerate(places()):
         for colour in range(COLOURS):

@@ -45,6 +45,7 @@ GLOBAL = FAR + COLOURS
 INNER = 2 * PIXELS  # channels inside a spectral transform that continues waves: positive and negative halves
 FIRM = 0.0002  # first gain of a residual branch on channels that stand for something
 NONE = slice(0)
+ALL = slice(None)
 
 _EVEN, _ODD = 1, 2  # the taps of a 3 x 3 window of stride 2 that hit even and odd pixels, there and back alike
 
