@@ -53,9 +53,9 @@ $(STAMPS)/serve: $(STAMPS)/venv pyproject.toml
 	$(BIN)/python -m atelier.serving.embedded
 	@touch $@
 
-$(STAMPS)/dev: $(STAMPS)/serve pyproject.toml export/tensorrt-rtx.txt training/fonts.txt
+$(STAMPS)/dev: $(STAMPS)/serve pyproject.toml export/tensorrt-rtx.txt training/fonts.txt tests/packages.txt
 	@echo "Setting up what tests, exports and training need (PyTorch among it) …"
-	scripts/system_packages.sh $(BIN)/python training/fonts.txt
+	scripts/system_packages.sh $(BIN)/python training/fonts.txt tests/packages.txt
 	$(PIP) install --editable '.[dev]'
 	$(BIN)/python -m export setup-tensorrt-rtx
 	@touch $@

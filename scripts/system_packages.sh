@@ -2,12 +2,12 @@
 # What only the system's package manager has. Installs it as root or with passwordless sudo; otherwise says the one
 # command to run. Does nothing, and is quick, when all is there.
 #
-# usage: scripts/system_packages.sh PYTHON [LIST]
+# usage: scripts/system_packages.sh PYTHON [LIST …]
 #   LIST: a file with more packages, one a line; "#" begins a comment
 set -eu
 
 python=$1
-list=${2:-/dev/null}
+shift
 minor=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 missing=""
 
@@ -22,7 +22,7 @@ own = pathlib.Path(sysconfig.get_config_var("LIBDIR") or "") / f"libpython{minor
 sys.exit(0 if own.is_file() or ctypes.util.find_library(f"python{minor}") else 1)
 PROBE
 
-for package in $(sed 's/#.*//' "$list"); do
+for package in $(sed 's/#.*//' /dev/null "$@"); do
     # Without dpkg nothing is known: the packages are named below.
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing="$missing $package"
 done

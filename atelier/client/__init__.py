@@ -10,6 +10,7 @@ from atelier.client.errors import (
     ServerUnavailable,
 )
 from atelier.client.pipelines import AsyncClient, InpaintResult
+from atelier.client.shared import Mapped
 from atelier.client.sync import Client
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "DeadlineExceeded",
     "InpaintResult",
     "InvalidRequest",
+    "Mapped",
     "QueueFull",
     "QueueTimeout",
     "ServerError",

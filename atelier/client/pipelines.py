@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from atelier.client.errors import InvalidRequest, ServerError, UnreadableAnswer, reading
 from atelier.client.pictures import to_file
 from atelier.client.requests import check_text, check_timeout, flag, integer, strings
+from atelier.client.shared import Inputs, Outputs
 from atelier.client.status import ServerStatus, read_status
 from atelier.client.transport import Transport
 from atelier.errors import InvalidInput
@@ -161,9 +162,9 @@ class AsyncClient:
     async def infer(
         self,
         model: str,
-        inputs: Mapping[str, NDArray[Any]],
+        inputs: Inputs,
         *,
-        outputs: Mapping[str, int | None] | None = None,
+        outputs: Outputs | None = None,
         timeout: float | None = None,
         request_id: str = "",
     ) -> dict[str, NDArray[Any]]:
@@ -171,9 +172,10 @@ class AsyncClient:
 
         Args:
             model: its name, for instance ``lama``.
-            inputs: arrays with their batch dimension, by tensor name.
+            inputs: arrays with their batch dimension, by tensor name; `Mapped` where they lie in shared memory that the
+                server may read in place.
             outputs: wanted tensors, ``None`` for all; with a number of bytes, that one comes back through shared
-                memory when the client uses it.
+                memory when the client uses it; `Mapped` where it is to be written in place.
             timeout: seconds, at most a day.
             request_id: stands in the server's log.
 

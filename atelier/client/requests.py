@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import np_to_triton_dtype
 
 from atelier.client.errors import InvalidRequest
+from atelier.client.shared import Mapped
 
 MAX_TIMEOUT = 86400.0
 """Seconds of the longest deadline, one day."""
@@ -56,7 +57,7 @@ def check_timeout(seconds: Any) -> float:
     return float(seconds)
 
 
-def check_inputs(inputs: Any) -> dict[str, NDArray[Any]]:
+def check_inputs(inputs: Any) -> dict[str, NDArray[Any] | Mapped]:
     """Arrays by tensor name, of types and sizes that Triton takes.
 
     Raises:
@@ -64,8 +65,9 @@ def check_inputs(inputs: Any) -> dict[str, NDArray[Any]]:
     """
     if not isinstance(inputs, Mapping) or not inputs:
         raise InvalidRequest("The inputs are no mapping, or an empty one; accepted: arrays by tensor name.")
-    for name, array in inputs.items():
+    for name, given in inputs.items():
         check_text("A tensor's name", name)
+        array = check_mapped(name, given).array if isinstance(given, Mapped) else given
         if not isinstance(array, np.ndarray):
             raise InvalidRequest(f"{name} is a {type(array).__name__}; accepted: an array.")
         if np_to_triton_dtype(array.dtype) is None:
@@ -80,6 +82,19 @@ def check_inputs(inputs: Any) -> dict[str, NDArray[Any]]:
     return dict(inputs)
 
 
+def check_mapped(name: str, given: Mapped) -> Mapped:
+    """An array in a segment that the server can read as it stands.
+
+    Raises:
+        InvalidRequest: it cannot.
+    """
+    check_text(f"The segment of {name}", given.key)
+    array = given.array
+    if not isinstance(array, np.ndarray) or array.dtype.hasobject or not array.flags.c_contiguous or not array.size:
+        raise InvalidRequest(f"{name} lies in a segment, but is no C-contiguous array of numbers.")
+    return given
+
+
 def _check_strings(name: str, array: NDArray[Any]) -> None:
     """Refuse other objects than bytes and texts, of which tritonclient would send what Python prints."""
     for item in array.flat:
@@ -87,8 +102,8 @@ def _check_strings(name: str, array: NDArray[Any]) -> None:
             check_text(f"An element of {name}", item)
 
 
-def check_outputs(outputs: Any) -> dict[str, int | None]:
-    """Wanted tensors, with their bytes where they are known.
+def check_outputs(outputs: Any) -> dict[str, int | Mapped | None]:
+    """Wanted tensors, with their bytes where they are known, or the place that they are to be written to.
 
     Raises:
         InvalidRequest: that is something else.
@@ -98,9 +113,11 @@ def check_outputs(outputs: Any) -> dict[str, int | None]:
         raise InvalidRequest("The outputs are no mapping; accepted: a number of bytes, or None, by tensor name.")
     for name, size in wanted.items():
         check_text("A tensor's name", name)
-        if size is not None and not (is_whole(size) and size > 0):
+        if isinstance(size, Mapped):
+            check_mapped(name, size)
+        elif size is not None and not (is_whole(size) and size > 0):
             raise InvalidRequest(f"The bytes of {name} are {shown(size)}; accepted: a positive integer, or None.")
-    return {name: None if size is None else int(size) for name, size in wanted.items()}
+    return {name: size if size is None or isinstance(size, Mapped) else int(size) for name, size in wanted.items()}
 
 
 def check_headers(headers: Any) -> dict[str, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
@@ -22,8 +24,22 @@ SMALLEST = 2**20
 LARGEST = 2**46
 """Bytes that no machine has; beyond, Python leaves a segment behind that it could not size."""
 
-Arrays = Mapping[str, NDArray[Any]]
-Sizes = Mapping[str, int | None]
+
+@dataclass(frozen=True)
+class Mapped:
+    """An array in a segment of system shared memory of the caller's: read, or written, in place.
+
+    Attributes:
+        array: with its batch dimension, C-contiguous, from the segment's first byte on.
+        key: the segment's name, without a slash in front.
+    """
+
+    array: NDArray[Any]
+    key: str
+
+
+Inputs = Mapping[str, NDArray[Any] | Mapped]
+Outputs = Mapping[str, int | Mapped | None]
 
 
 class Load:
@@ -34,17 +50,20 @@ class Load:
         outputs: wanted tensors; those with a number of bytes get room.
 
     Attributes:
-        size: bytes that a segment must have to carry it.
+        size: bytes that a segment must have to carry it; those in segments of the caller's need none.
+        regions: for each segment of the caller's, by its key, the name that the server is told.
     """
 
-    def __init__(self, inputs: Arrays, outputs: Sizes) -> None:
+    def __init__(self, inputs: Inputs, outputs: Outputs) -> None:
         self.inputs = inputs
         self.outputs = outputs
-        self.payloads = {name: _payload(array) for name, array in inputs.items()}
+        self.payloads = {name: _payload(array) for name, array in inputs.items() if not isinstance(array, Mapped)}
+        given = [*inputs.values(), *outputs.values()]
+        self.regions = {place.key: region_of(place.key) for place in given if isinstance(place, Mapped)}
         self.offsets: dict[str, int] = {}
         self.size = 0
         rooms = [(name, payload.nbytes) for name, payload in self.payloads.items()]
-        rooms += [(_room(name), size) for name, size in outputs.items() if size is not None]
+        rooms += [(_room(name), size) for name, size in outputs.items() if isinstance(size, int)]
         for name, room in rooms:
             self.offsets[name] = self.size
             self.size += -(-room // ALIGNMENT) * ALIGNMENT
@@ -108,50 +127,84 @@ class Segment:
                 raise NoRoom(f"{size} bytes of shared memory cannot be had ({error})") from None
         self._reserved = size
 
-    def write(self, tensors: Any, load: Load) -> tuple[list[Any], list[Any] | None]:
-        """Copy the inputs in.
+    def put(self, payload: NDArray[Any], offset: int) -> None:
+        """Copy a tensor in."""
+        np.ndarray(payload.shape, payload.dtype, self._memory.buf, offset)[...] = payload
 
-        Args:
-            tensors: the protocol's module (``tritonclient.grpc`` or ``tritonclient.http``).
-            load: what to carry.
-
-        Returns:
-            The protocol's input tensors and requested outputs (``None`` for all), which point into the segment.
-        """
-        inputs = []
-        for name, payload in load.payloads.items():
-            np.ndarray(payload.shape, payload.dtype, self._memory.buf, load.offsets[name])[...] = payload
-            array = load.inputs[name]
-            tensor = tensors.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-            tensor.set_shared_memory(self.name, payload.nbytes, load.offsets[name])
-            inputs.append(tensor)
-        outputs = []
-        for name, size in load.outputs.items():
-            output = tensors.InferRequestedOutput(name)
-            if size is not None:
-                output.set_shared_memory(self.name, size, load.offsets[_room(name)])
-            outputs.append(output)
-        return inputs, outputs or None
-
-    def read(self, result: Any, load: Load) -> dict[str, NDArray[Any]]:
-        """The answer's tensors; those in the segment are copied out of it."""
-        response = result.get_response()
-        entries = response["outputs"] if isinstance(response, dict) else response.outputs
-        arrays: dict[str, NDArray[Any]] = {}
-        for entry in entries:
-            name, kind, shape = _facts(entry)
-            if load.outputs.get(name) is None:
-                arrays[name] = result.as_numpy(name)
-            else:
-                offset = load.offsets[_room(name)]
-                arrays[name] = np.ndarray(shape, triton_to_np_dtype(kind), self._memory.buf, offset).copy()
-        return arrays
+    def get(self, shape: list[int], dtype: Any, offset: int) -> NDArray[Any]:
+        """Copy a tensor out."""
+        found: NDArray[Any] = np.ndarray(shape, dtype, self._memory.buf, offset).copy()
+        return found
 
     def close(self) -> None:
         """Free the segment."""
         self._memory.close()
         with contextlib.suppress(FileNotFoundError):  # somebody cleaned up
             self._memory.unlink()
+
+
+def region_of(key: str) -> str:
+    """The name under which the server is told of a segment of the caller's: always the same.
+
+    Triton 2.51 cannot register a segment under a second name, and a process that was killed leaves its first one.
+    """
+    return f"atelier_{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
+
+def place(tensors: Any, load: Load, segment: Segment | None) -> tuple[list[Any], list[Any] | None]:
+    """Copy a call's tensors into a segment, but for those that lie in one already.
+
+    Args:
+        tensors: the protocol's module (``tritonclient.grpc`` or ``tritonclient.http``).
+        load: what to carry.
+        segment: where to; ``None`` where all of it lies in segments of the caller's.
+
+    Returns:
+        The protocol's input tensors and requested outputs (``None`` for all), which point into the segments.
+    """
+    inputs = []
+    for name, given in load.inputs.items():
+        array = given.array if isinstance(given, Mapped) else given
+        tensor = tensors.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+        if isinstance(given, Mapped):
+            tensor.set_shared_memory(load.regions[given.key], array.nbytes)
+        else:
+            payload, offset = load.payloads[name], load.offsets[name]
+            segment.put(payload, offset)  # type: ignore[union-attr]
+            tensor.set_shared_memory(segment.name, payload.nbytes, offset)  # type: ignore[union-attr]
+        inputs.append(tensor)
+    outputs = []
+    for name, size in load.outputs.items():
+        output = tensors.InferRequestedOutput(name)
+        if isinstance(size, Mapped):
+            output.set_shared_memory(load.regions[size.key], size.array.nbytes)
+        elif size is not None:
+            output.set_shared_memory(segment.name, size, load.offsets[_room(name)])  # type: ignore[union-attr]
+        outputs.append(output)
+    return inputs, outputs or None
+
+
+def collect(result: Any, load: Load, segment: Segment | None) -> dict[str, NDArray[Any]]:
+    """An answer's tensors: copies of those in the segment, and the caller's own arrays.
+
+    Raises:
+        ValueError: a tensor has another shape or type than the array that it was to be written to.
+    """
+    response = result.get_response()
+    entries = response["outputs"] if isinstance(response, dict) else response.outputs
+    arrays: dict[str, NDArray[Any]] = {}
+    for entry in entries:
+        name, kind, shape = _facts(entry)
+        dtype, wanted = triton_to_np_dtype(kind), load.outputs.get(name)
+        if wanted is None:
+            arrays[name] = result.as_numpy(name)
+        elif isinstance(wanted, Mapped):
+            if (list(wanted.array.shape), wanted.array.dtype) != (shape, np.dtype(dtype)):
+                raise ValueError(f"{name} is {kind} {shape}, not {wanted.array.dtype} {list(wanted.array.shape)}")
+            arrays[name] = wanted.array
+        else:
+            arrays[name] = segment.get(shape, dtype, load.offsets[_room(name)])  # type: ignore[union-attr]
+    return arrays
 
 
 def _room(output: str) -> str:

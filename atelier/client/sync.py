@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from atelier.client.errors import AtelierError
 from atelier.client.pipelines import DEFAULT_TIMEOUT, AsyncClient, InpaintResult
+from atelier.client.shared import Inputs
 from atelier.client.status import ServerStatus
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ class Client:
         """Remove what the mask covers: see ``AsyncClient.inpaint`` for the options."""
         return self._wait(lambda: self._client.inpaint(image, mask, **options))
 
-    def infer(self, model: str, inputs: Mapping[str, NDArray[Any]], **options: Any) -> dict[str, NDArray[Any]]:
+    def infer(self, model: str, inputs: Inputs, **options: Any) -> dict[str, NDArray[Any]]:
         """Run any model of the server with arrays: see ``AsyncClient.infer`` for the options."""
         return self._wait(lambda: self._client.infer(model, inputs, **options))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import logging
 import uuid
@@ -32,6 +31,7 @@ from atelier.client.errors import (
     reading,
     translate,
 )
+from atelier.client.regions import Refused, Regions
 from atelier.client.requests import (
     Deadline,
     check_headers,
@@ -41,13 +41,11 @@ from atelier.client.requests import (
     shown,
     strings,
 )
-from atelier.client.shared import Load, NoRoom, Segment
+from atelier.client.shared import Inputs, Load, Mapped, NoRoom, Outputs, Segment, collect, place
 
 __all__ = ["Transport", "strings"]
 
 log = logging.getLogger(__name__)
-
-Arrays = Mapping[str, NDArray[Any]]
 
 # What gRPC is told of a server on this machine: no proxy leads to it. tritonclient's own options are dropped where
 # others are given; of those only the sizes differ from gRPC's.
@@ -80,6 +78,7 @@ class Transport:
         self._shared_memory = shared_memory
         self._room_missed = False
         self._segments: list[Segment] = []  # registered, and not in use
+        self._regions = Regions(self._register, self._unregister)
         self._connection: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -110,7 +109,8 @@ class Transport:
             return
         try:
             while self._segments:
-                await self._discard(self._segments.pop())
+                self._discard(self._segments.pop())
+            await self._regions.close()
         finally:
             self._closed = True
             if self._connection is not None:
@@ -119,10 +119,10 @@ class Transport:
     async def infer(
         self,
         model: str,
-        inputs: Arrays,
+        inputs: Inputs,
         *,
         timeout: float,
-        outputs: Mapping[str, int | None] | None = None,
+        outputs: Outputs | None = None,
         request_id: str = "",
     ) -> dict[str, NDArray[Any]]:
         """Run a model once.
@@ -132,7 +132,8 @@ class Transport:
             inputs: arrays with their batch dimension, by tensor name.
             timeout: seconds until the call is given up; the server is told too, so that it drops it from its queue.
             outputs: wanted tensors, ``None`` for all; with a number of bytes, that tensor comes back through shared
-                memory when shared memory is used.
+                memory when shared memory is used. What is `Mapped`, inputs and outputs, is then read and written in
+                place; else it is sent, and comes back, in the message.
             request_id: stands in the server's log.
 
         Raises:
@@ -146,7 +147,7 @@ class Transport:
             answer = await self._infer_shared(model, Load(checked, wanted), deadline, request_id)
             if answer is not None:
                 return answer
-        tensors = [self._input(name, array) for name, array in checked.items()]
+        tensors = [self._input(name, _array_of(given)) for name, given in checked.items()]
         requested = [self._tensors.InferRequestedOutput(name) for name in wanted] or None
         result = await self._call(model, tensors, requested, deadline, request_id)
         with reading(self.url):
@@ -168,32 +169,41 @@ class Transport:
             return await self._infer_in_segment(model, load, deadline, request_id)
         except UnknownSegment:
             # The server was started anew: it knows none of them. Once is enough.
+            self._regions.lose()
             while self._segments:
-                await self._discard(self._segments.pop())
+                self._discard(self._segments.pop())
             return await self._infer_in_segment(model, load, deadline, request_id)
 
     async def _infer_in_segment(
         self, model: str, load: Load, deadline: Deadline, request_id: str
     ) -> dict[str, NDArray[Any]] | None:
-        segment = await self._take(load.size, deadline)
-        if segment is None:
+        segment = await self._take(load.size, deadline) if load.size else None
+        if load.size and segment is None:
             return None
-        answered = False
+        answered, used = False, None
         try:
-            result = await self._call(model, *segment.write(self._tensors, load), deadline, request_id)
+            try:
+                used = await self._regions.use(load, deadline)
+            except Refused as error:
+                self._refused(error.__cause__ or error)
+            if used is None:
+                answered = True  # nothing was sent
+                return None
+            result = await self._call(model, *place(self._tensors, load, segment), deadline, request_id)
             with reading(self.url):
-                answer = segment.read(result, load)
+                answer = collect(result, load, segment)
             answered = True
             return answer
         except (InvalidRequest, QueueFull, QueueTimeout, ServerError) as error:
             answered = not isinstance(error, UnknownSegment | UnreadableAnswer)
             raise
         finally:
+            self._regions.release(used or [])
             # Without an answer, the server may still be reading it or writing to it.
-            if answered:
+            if segment is not None and answered:
                 self._segments.append(segment)
-            else:
-                await self._discard(segment)
+            elif segment is not None:
+                self._discard(segment)
 
     async def _take(self, size: int, deadline: Deadline) -> Segment | None:
         """A registered segment that nobody uses; ``None`` where there is no memory for it.
@@ -208,7 +218,7 @@ class Transport:
                 self._segments.remove(best)
                 return best
             if self._segments:  # too small: a larger one takes its place
-                await self._discard(self._segments.pop())
+                self._discard(self._segments.pop())
             segment = Segment(size)
         except NoRoom as error:
             if not self._room_missed:
@@ -226,19 +236,28 @@ class Transport:
             segment.close()
             if not isinstance(error, InvalidRequest | ServerError):
                 raise
-            log.warning("Shared memory is not used with %s, tensors are sent in the message: %s", self.url, error)
-            self._shared_memory = False
+            self._refused(error)
             return None
         return segment
 
-    async def _discard(self, segment: Segment) -> None:
+    def _refused(self, error: BaseException) -> None:
+        """Do without shared memory from now on, and say so, once, also where several calls find out together."""
+        if self._shared_memory:
+            log.warning("Shared memory is not used with %s, tensors are sent in the message: %s", self.url, error)
+        self._shared_memory = False
+
+    def _discard(self, segment: Segment) -> None:
         """Free a segment; a server that is gone or started anew does not know it, and that is well."""
-        try:
-            with contextlib.suppress(AtelierError):
-                call = self._client.unregister_system_shared_memory(segment.name, headers=dict(self._headers))
-                await self._bounded(call, 10.0)
-        finally:
-            segment.close()
+        self._regions.forget(segment.name)
+        segment.close()
+
+    async def _register(self, name: str, key: str, size: int, deadline: Deadline) -> None:
+        call = self._client.register_system_shared_memory(name, key, size, headers=dict(self._headers))
+        await self._bounded(call, deadline)
+
+    async def _unregister(self, name: str, deadline: Deadline) -> None:
+        call = self._client.unregister_system_shared_memory(name, headers=dict(self._headers))
+        await self._bounded(call, deadline)
 
     def _input(self, name: str, array: NDArray[Any]) -> Any:
         tensor = self._tensors.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
@@ -307,6 +326,10 @@ def _is_loopback(address: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _array_of(given: NDArray[Any] | Mapped) -> NDArray[Any]:
+    return given.array if isinstance(given, Mapped) else given
 
 
 def _array(result: Any, name: str) -> NDArray[Any]:

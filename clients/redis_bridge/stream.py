@@ -1,0 +1,109 @@
+"""A Redis stream of encoded pictures: the interface for new producers, who may be on any machine.
+
+================================  ========================================================
+``STREAM``                        entries, each a task: `tasks.EncodedTask` has the fields
+group ``atelier``                 what each bridge has taken, by Redis itself
+``{STREAM}:alive:CONSUMER``       there while that bridge lives (it expires)
+``{STREAM}:dead``                 stream of what cannot be answered: its fields and ``reason``
+================================  ========================================================
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from clients.redis_bridge.queues import TOUCHES
+from clients.redis_bridge.sources import Item
+
+GROUP = "atelier"
+_MOST = 100  # entries of a dead bridge that are taken over at once; the rest come with the next sign of life
+
+
+class Stream:
+    """One stream of tasks, as one consumer sees it: a `Source`.
+
+    Args:
+        redis: an asyncio client of redis-py, answering with bytes.
+        name: the stream's name.
+        consumer: this bridge's name.
+        heartbeat: seconds after which a silent bridge counts as dead.
+    """
+
+    def __init__(self, redis: Any, name: str, consumer: str, heartbeat: float) -> None:
+        self._redis, self.name, self._consumer = redis, name, consumer
+        self._milliseconds = int(heartbeat * 1000)
+        self.pause = heartbeat / TOUCHES
+        self.dead_letters = f"{{{name}}}:dead"
+
+    def _alive(self, consumer: str) -> str:
+        return f"{{{self.name}}}:alive:{consumer}"
+
+    async def touch(self) -> None:
+        """Say that this bridge lives; the group is made where there is none, reading from the stream's beginning."""
+        await self._redis.set(self._alive(self._consumer), b"1", px=self._milliseconds)
+        try:
+            await self._redis.xgroup_create(self.name, GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    async def take(self, patience: float) -> Item | None:
+        """The oldest entry that nobody has."""
+        wanted, block = {self.name: ">"}, int(patience * 1000)
+        try:
+            found = await self._redis.xreadgroup(GROUP, self._consumer, wanted, count=1, block=block)
+        except ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            await self.touch()  # somebody has emptied Redis
+            return None
+        return Item(*found[0][1][0]) if found else None
+
+    async def held(self) -> list[bytes]:
+        """Ids of what this bridge has taken."""
+        return await self._pending(self._consumer)
+
+    async def _pending(self, consumer: str) -> list[bytes]:
+        found = await self._redis.xpending_range(self.name, GROUP, "-", "+", _MOST, consumername=consumer)
+        return [entry["message_id"] for entry in found]
+
+    async def open(self, key: bytes) -> Item:
+        """An entry; one that its producer has deleted is empty."""
+        found = await self._redis.xrange(self.name, key, key)
+        return Item(key, found[0][1] if found else {})
+
+    async def finish(self, item: Item) -> None:
+        """Delete an entry whose answer stands."""
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.xack(self.name, GROUP, item.key)
+            pipeline.xdel(self.name, item.key)
+            await pipeline.execute()
+
+    async def bury(self, item: Item, reason: str) -> None:
+        """Put an entry into the stream of dead letters, with its id and the reason."""
+        assert not isinstance(item.body, bytes)
+        await self._redis.xadd(self.dead_letters, {**item.body, b"reason": reason, b"entry": item.key})
+
+    async def take_over(self) -> tuple[int, list[bytes]]:
+        """Claim what dead bridges had taken: Redis gives each entry to one that asks."""
+        claimed: list[bytes] = []
+        for member in await self._redis.xinfo_consumers(self.name, GROUP):
+            consumer = member["name"].decode("utf-8", "replace")
+            if consumer == self._consumer or await self._redis.exists(self._alive(consumer)):
+                continue
+            if ids := await self._pending(consumer):
+                idle = int(self.pause * 1000)  # who claims first resets it, so that others claim nothing
+                claimed += await self._redis.xclaim(self.name, GROUP, self._consumer, idle, ids, justid=True)
+            else:
+                await self._redis.xgroup_delconsumer(self.name, GROUP, consumer)
+        return len(claimed), claimed
+
+    async def leave(self) -> None:
+        """Go: what is still held stays under this name, which is dead at once, so that others take it over."""
+        await self._redis.delete(self._alive(self._consumer))
+        if not await self.held():
+            with suppress(ResponseError):
+                await self._redis.xgroup_delconsumer(self.name, GROUP, self._consumer)
