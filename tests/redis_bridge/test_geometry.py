@@ -7,7 +7,7 @@ from clients.redis_bridge.geometry import restore
 from clients.redis_bridge.producer import fit, soften
 from tests.conftest import ROOT
 
-CASES = sorted((ROOT / "tests" / "golden" / "lama" / "legacy_geometry").glob("*.npz"))
+CASES = sorted((ROOT / "tests" / "golden" / "legacy_geometry").glob("*.npz"))
 
 
 @pytest.mark.parametrize("file", CASES, ids=lambda file: file.stem)
