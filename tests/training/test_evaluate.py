@@ -26,10 +26,14 @@ GAIN_ON_FEW_PAGES = 0.5
 """dB of pooled PSNR over the better baseline that the network must have on few and small pages: less than it has on
 many, so that a picture more or less does not decide, and far more than one that is broken or badly exported would."""
 
+LONGEST = 1200
+"""Seconds that an evaluation may take; some three minutes of two cores, of which half precision takes most."""
+pytestmark = pytest.mark.timeout(2 * LONGEST)
+
 
 def _evaluate(*arguments):
     command = [sys.executable, "-m", "training.evaluate", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST, check=False)
 
 
 @pytest.fixture(scope="module")
