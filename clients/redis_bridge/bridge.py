@@ -34,8 +34,8 @@ T = TypeVar("T")
 PATIENCE = 1.0
 """Seconds that Redis holds back its answer while a list is empty; a bridge that is told to stop waits for it."""
 
-LOST = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ClusterDownError, OSError)
-"""What passes when Redis comes back."""
+LOST = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ClusterDownError, ConnectionError)
+"""What passes when Redis comes back; no other error of the system does, such as one of `/dev/shm`."""
 
 
 class Bridge:

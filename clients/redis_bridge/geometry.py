@@ -23,6 +23,5 @@ def restore(page: Pixels, padding: tuple[int, int, int, int], size: tuple[int, i
     if cut.shape[:2] == tuple(size):
         cv2.cvtColor(cut, cv2.COLOR_RGB2BGR, dst=out)
         return
-    # Fewer bytes to turn first: where the result is smaller than what it is made of, scaling comes first.
     scaled = cv2.resize(cut, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     cv2.cvtColor(scaled, cv2.COLOR_RGB2BGR, dst=out)

@@ -17,39 +17,23 @@ import json
 import time
 from typing import Any
 
-from clients.redis_bridge.sources import Item
-
-TOUCHES = 3
-"""Signs of life in the time after which a bridge counts as dead."""
+from clients.redis_bridge.sources import Consumer, Item
 
 
-class Queue:
-    """One list of tasks, as one consumer sees it: a `Source`.
-
-    Args:
-        redis: an asyncio client of redis-py, answering with bytes.
-        name: the list's name.
-        consumer: this bridge's name.
-        heartbeat: seconds after which a silent bridge counts as dead.
-    """
+class Queue(Consumer):
+    """One list of tasks, as one consumer sees it: a `Source`."""
 
     def __init__(self, redis: Any, name: str, consumer: str, heartbeat: float) -> None:
-        self._redis, self.name, self._consumer = redis, name, consumer
-        self._milliseconds = int(heartbeat * 1000)
-        self.pause = heartbeat / TOUCHES
+        super().__init__(redis, name, consumer, heartbeat)
         self._consumers = f"{{{name}}}:consumers"
-        self.dead_letters = f"{{{name}}}:dead"
         self.processing = self._processing(consumer)
 
     def _processing(self, consumer: str) -> str:
         return f"{{{self.name}}}:processing:{consumer}"
 
-    def _alive(self, consumer: str) -> str:
-        return f"{{{self.name}}}:alive:{consumer}"
-
     async def touch(self) -> None:
-        """Say that this bridge lives, first of all before it takes anything."""
-        await self._redis.set(self._alive(self._consumer), b"1", px=self._milliseconds)
+        """Say that this bridge lives, and that it may have a processing list."""
+        await super().touch()
         await self._redis.sadd(self._consumers, self._consumer)
 
     async def take(self, patience: float) -> Item | None:
@@ -95,14 +79,13 @@ class Queue:
         count = 0
         for member in await self._redis.smembers(self._consumers):
             consumer = member.decode("utf-8", "replace")
-            if consumer == self._consumer or await self._redis.exists(self._alive(consumer)):
-                continue
-            count += await self.give_back(consumer)
-            await self._redis.srem(self._consumers, member)
+            if await self._is_dead(consumer):
+                count += await self.give_back(consumer)
+                await self._redis.srem(self._consumers, member)
         return count, []
 
     async def leave(self) -> None:
         """Go: what is left is given back, and no trace stays."""
         await self.give_back()
         await self._redis.srem(self._consumers, self._consumer)
-        await self._redis.delete(self._alive(self._consumer))
+        await super().leave()

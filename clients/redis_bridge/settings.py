@@ -30,7 +30,7 @@ class Settings(BaseSettings):
         "redis://127.0.0.1:6379/0", description="redis://, rediss:// (TLS) or unix://, with password and options."
     )
     cluster: bool = Field(False, description="Whether it is a Redis Cluster.")
-    url: str = Field("localhost:8001", description="Triton's gRPC address.")
+    url: str = Field("localhost:8001", description="Triton's address; gRPC, or HTTP with http:// before it.")
     shared_memory: bool = Field(True, description="Let Triton read the producers' segments in place.")
     long_queue: Name = Field(
         "lama_inference:longtasks",

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 Body = bytes | Mapping[bytes, bytes]
+
+TOUCHES = 3
+"""Signs of life in the time after which a bridge counts as dead."""
 
 
 @dataclass(frozen=True)
@@ -64,3 +67,35 @@ class Source(Protocol):
 
     async def leave(self) -> None:
         """Go: what is still held is there for others."""
+
+
+class Consumer:
+    """What lists and streams have in common: one bridge among others, and a sign of life that expires.
+
+    Args:
+        redis: an asyncio client of redis-py, answering with bytes.
+        name: the list's or stream's.
+        consumer: this bridge's name.
+        heartbeat: seconds after which a silent bridge counts as dead.
+    """
+
+    def __init__(self, redis: Any, name: str, consumer: str, heartbeat: float) -> None:
+        self._redis, self.name, self._consumer = redis, name, consumer
+        self._milliseconds = int(heartbeat * 1000)
+        self.pause = heartbeat / TOUCHES
+        self.dead_letters = f"{{{name}}}:dead"
+
+    def _alive(self, consumer: str) -> str:
+        return f"{{{self.name}}}:alive:{consumer}"
+
+    async def touch(self) -> None:
+        """Say that this bridge lives, first of all before it takes anything."""
+        await self._redis.set(self._alive(self._consumer), b"1", px=self._milliseconds)
+
+    async def _is_dead(self, consumer: str) -> bool:
+        """Whether another bridge has been silent for too long."""
+        return consumer != self._consumer and not await self._redis.exists(self._alive(consumer))
+
+    async def leave(self) -> None:
+        """Take the sign of life away."""
+        await self._redis.delete(self._alive(self._consumer))

@@ -11,39 +11,24 @@ group ``atelier``                 what each bridge has taken, by Redis itself
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 from redis.exceptions import ResponseError
 
-from clients.redis_bridge.queues import TOUCHES
-from clients.redis_bridge.sources import Item
+from clients.redis_bridge.sources import Consumer, Item
 
 GROUP = "atelier"
+FORGOTTEN = 24 * 3600 * 1000
+"""Milliseconds after which the name of a silent bridge is removed. Not at once: with the name Redis forgets what it
+holds, and a bridge that only slept might take an entry just then."""
 _MOST = 100  # entries of a dead bridge that are taken over at once; the rest come with the next sign of life
 
 
-class Stream:
-    """One stream of tasks, as one consumer sees it: a `Source`.
-
-    Args:
-        redis: an asyncio client of redis-py, answering with bytes.
-        name: the stream's name.
-        consumer: this bridge's name.
-        heartbeat: seconds after which a silent bridge counts as dead.
-    """
-
-    def __init__(self, redis: Any, name: str, consumer: str, heartbeat: float) -> None:
-        self._redis, self.name, self._consumer = redis, name, consumer
-        self._milliseconds = int(heartbeat * 1000)
-        self.pause = heartbeat / TOUCHES
-        self.dead_letters = f"{{{name}}}:dead"
-
-    def _alive(self, consumer: str) -> str:
-        return f"{{{self.name}}}:alive:{consumer}"
+class Stream(Consumer):
+    """One stream of tasks, as one consumer sees it: a `Source`."""
 
     async def touch(self) -> None:
         """Say that this bridge lives; the group is made where there is none, reading from the stream's beginning."""
-        await self._redis.set(self._alive(self._consumer), b"1", px=self._milliseconds)
+        await super().touch()
         try:
             await self._redis.xgroup_create(self.name, GROUP, id="0", mkstream=True)
         except ResponseError as error:
@@ -92,18 +77,18 @@ class Stream:
         claimed: list[bytes] = []
         for member in await self._redis.xinfo_consumers(self.name, GROUP):
             consumer = member["name"].decode("utf-8", "replace")
-            if consumer == self._consumer or await self._redis.exists(self._alive(consumer)):
+            if not await self._is_dead(consumer):
                 continue
             if ids := await self._pending(consumer):
                 idle = int(self.pause * 1000)  # who claims first resets it, so that others claim nothing
                 claimed += await self._redis.xclaim(self.name, GROUP, self._consumer, idle, ids, justid=True)
-            else:
+            elif member["idle"] > FORGOTTEN:
                 await self._redis.xgroup_delconsumer(self.name, GROUP, consumer)
         return len(claimed), claimed
 
     async def leave(self) -> None:
         """Go: what is still held stays under this name, which is dead at once, so that others take it over."""
-        await self._redis.delete(self._alive(self._consumer))
+        await super().leave()
         if not await self.held():
             with suppress(ResponseError):
                 await self._redis.xgroup_delconsumer(self.name, GROUP, self._consumer)

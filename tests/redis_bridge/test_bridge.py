@@ -59,7 +59,7 @@ def test_a_page_is_answered_as_the_old_worker_did(queues, bridge, server, name, 
         assert (fields[b"status"], fields[b"error"]) == (b"ok", b"")
         assert float(fields[b"seconds"]) > 0
         assert (received(fields) == expected(server.grpc_url, page, mask, padding, size)).all()
-        until(lambda: queues.client.llen(f"{{{queue}}}:processing:x") == 0)  # noqa: B023
+        until(lambda: not queues.client.keys("*processing*"), what="the end of the task")
         assert not [name for name in inputs if (SHM / name).exists()]
     assert queues.client.ttl("inpainting_result:요청 True") == -1  # never, as before
     assert not started.said("trying again")
