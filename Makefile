@@ -24,7 +24,7 @@ test: $(STAMPS)/dev ## run every test
 train: $(STAMPS)/dev ## train the bundled LaMa again, or go on where that was stopped: out/training/
 	$(BIN)/python -m training
 
-bench: $(STAMPS)/dev ## run the benchmarks that run on this machine: perf/results/
+bench: $(STAMPS)/dev ## run the benchmarks that run on this machine, about an hour: perf/results/
 	$(BIN)/python -m perf all
 
 lint: $(STAMPS)/dev ## formatter, linter, types, the model repositories, in check mode

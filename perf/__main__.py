@@ -6,10 +6,10 @@ Exit status: 0, 1 (a benchmark failed; one line on stderr says why), 2 (usage).
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from atelier.client import AtelierError
 from atelier.errors import InvalidInput
 from atelier.serving.launcher import LaunchError
-from perf import lama, report, serving
+from perf import batching, lama, regions, report, runtimes, serving, sweep, tune
 from perf.measure import BenchmarkError
 
 app = typer.Typer(
@@ -39,6 +39,21 @@ class SizeName(StrEnum):
     full = "full"
 
 
+class ModelName(StrEnum):
+    """What `sweep` loads."""
+
+    lama = "lama"
+    inpaint = "inpaint"
+
+
+class TunedName(StrEnum):
+    """What `tune` tries."""
+
+    lama = "lama"
+
+
+Seconds = Annotated[float, typer.Option(min=0.5, max=600, help="Seconds of a window of perf_analyzer's.")]
+Windows = Annotated[int, typer.Option(min=3, max=100, help="Windows of a measurement, until three agree.")]
 Output = Annotated[Path, typer.Option(help="The folder to write to.", show_default="perf/results")]
 
 
@@ -53,7 +68,7 @@ def serving_command(
     rounds: Annotated[int, typer.Option(min=1, help="Timed calls of each.")] = 30,
     output: Output = report.RESULTS,
 ) -> None:
-    """Served lama against ONNX Runtime and eager PyTorch in one process: OUTPUT/serving-SIZE.{json,md}."""
+    """Served lama against OpenVINO, ONNX Runtime and eager PyTorch in one process: OUTPUT/serving-SIZE.{json,md}."""
     settings = serving.Settings(
         size=size.value,
         sides=_numbers("--sides", sides, range(16, 4097, 8), "multiples of 8 from 16 to 4096"),
@@ -64,23 +79,151 @@ def serving_command(
     _serving(settings, output)
 
 
+@app.command("sweep")
+def sweep_command(
+    model: Annotated[ModelName, typer.Argument(help="The model: lama, or inpaint with the sample pictures.")],
+    size: Annotated[SizeName, typer.Option(help="The network: mini, or full (lama alone).")] = SizeName.mini,
+    side: Annotated[int, typer.Option(min=16, max=4096, help="Pixels of the square pictures (lama).")] = 256,
+    concurrencies: Annotated[str, typer.Option(help="Requests under way at once, each 1 to 256.")] = "1,2,4,8",
+    shares: Annotated[str, typer.Option(help="Percent of the highest throughput, as random arrivals.")] = "30,60,90",
+    seconds: Seconds = 3,
+    windows: Windows = 8,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.", show_default="cores")] = report.cores(),
+    output: Output = report.RESULTS,
+) -> None:
+    """perf_analyzer over concurrency and Poisson rates, every way in: OUTPUT/sweep-MODEL.{json,md,png}."""
+    settings = sweep.Settings(
+        model=model.value,
+        size=size.value,
+        side=_numbers("--side", str(side), range(16, 4097, 8), "multiples of 8 from 16 to 4096")[0],
+        concurrencies=_numbers("--concurrencies", concurrencies, range(1, 257), "1 to 256"),
+        shares=_shares("--shares", shares),
+        seconds=seconds,
+        windows=windows,
+        threads=threads,
+    )
+    document = _run(f"sweep-{model}", output, lambda progress: sweep.measure(settings, progress), sweep.markdown)
+    sweep.plot(document, output / f"sweep-{model}.png")
+
+
+@app.command("batching")
+def batching_command(
+    size: Annotated[SizeName, typer.Option(help="The network: mini, or full: random, of big-lama's size.")] = (
+        SizeName.mini
+    ),
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each.", show_default="cores")] = report.cores(),
+    lone: Annotated[int, typer.Option(min=1, help="Requests that come alone.")] = 8,
+    random: Annotated[int, typer.Option(min=2, help="Requests of each run of random arrivals.")] = 60,
+    burst: Annotated[int, typer.Option(min=2, help="Requests that come at once.")] = 200,
+    backlog: Annotated[int, typer.Option(min=1, help="Long pages that wait when short ones begin to come.")] = 60,
+    late: Annotated[int, typer.Option(min=1, help="Short pages that come then.")] = 8,
+    loads: Annotated[
+        str, typer.Option(help="Percent of the slowest one's throughput, as random arrivals.")
+    ] = "30,60,90",
+    output: Output = report.RESULTS,
+) -> None:
+    """The bridge and Triton against the old worker, same arrivals, a real Redis: OUTPUT/batching.{json,md}."""
+    settings = batching.Settings(size.value, threads, lone, random, burst, backlog, late, _shares("--loads", loads))
+    _run("batching", output, lambda progress: batching.measure(settings, progress), batching.markdown)
+
+
+@app.command("regions")
+def regions_command(
+    side: Annotated[int, typer.Option(min=256, max=2048, help="Pixels of the square pages.")] = 1024,
+    pages: Annotated[int, typer.Option(min=1, max=100, help="Pages of every share.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed calls of each strategy on each page.")] = 3,
+    fill_flat: Annotated[bool, typer.Option(help="Fill flat parts without the network.")] = True,
+    output: Output = report.RESULTS,
+) -> None:
+    """Whole pages against regions: seconds and PSNR of both: OUTPUT/regions.{json,md}."""
+    settings = regions.Settings(side=side, pages=pages, rounds=rounds, fill_flat=fill_flat)
+    _run("regions", output, lambda progress: regions.measure(settings, progress), regions.markdown)
+
+
+@app.command("runtimes")
+def runtimes_command(
+    size: Annotated[SizeName, typer.Option(help="The network: mini, or full: random, of big-lama's size.")] = (
+        SizeName.full
+    ),
+    sides: Annotated[str, typer.Option(help="Pixels of the square pictures, multiples of 8.")] = "256,512",
+    batches: Annotated[str, typer.Option(help="Pictures a call, 1 to 8.")] = "1,4",
+    threads: Annotated[str, typer.Option(help="Threads of each.")] = "1,2",
+    rounds: Annotated[int, typer.Option(min=1, help="Timed calls of each.")] = 5,
+    output: Output = report.RESULTS,
+) -> None:
+    """Eager PyTorch, TorchScript, ONNX Runtime and OpenVINO beside each other: OUTPUT/runtimes-SIZE.{json,md}."""
+    settings = runtimes.Settings(
+        size=size.value,
+        sides=_numbers("--sides", sides, range(16, 4097, 8), "multiples of 8 from 16 to 4096"),
+        batches=_numbers("--batches", batches, range(1, lama.MAX_BATCH + 1), f"1 to {lama.MAX_BATCH}"),
+        threads=_numbers("--threads", threads, range(1, 257), "1 to 256"),
+        rounds=rounds,
+    )
+    _run(f"runtimes-{size}", output, lambda progress: runtimes.measure(settings, progress), runtimes.markdown)
+
+
+@app.command("tune")
+def tune_command(
+    _model: Annotated[TunedName, typer.Argument(help="The model.")] = TunedName.lama,
+    size: Annotated[SizeName, typer.Option(help="The network: mini, or full: random, of big-lama's size.")] = (
+        SizeName.full
+    ),
+    side: Annotated[int, typer.Option(min=16, max=4096, help="Pixels of the square pictures.")] = 256,
+    concurrency: Annotated[int, typer.Option(min=2, max=256, help="Requests under way.")] = 8,
+    instances: Annotated[str, typer.Option(help="Instances to try.")] = "1,2",
+    threads: Annotated[str, typer.Option(help="Threads to try.")] = f"1,{report.cores()}",
+    batches: Annotated[str, typer.Option(help="Largest batches to try.")] = "1,4,8",
+    delays: Annotated[str, typer.Option(help="Microseconds of queue delay to try.")] = "0,1000,5000",
+    seconds: Seconds = 3,
+    windows: Windows = 8,
+    output: Output = report.RESULTS,
+) -> None:
+    """Try configurations on a running server and propose one: OUTPUT/tune-lama.{json,md}."""
+    settings = tune.Settings(
+        size=size.value,
+        side=_numbers("--side", str(side), range(16, 4097, 8), "multiples of 8 from 16 to 4096")[0],
+        concurrency=concurrency,
+        instances=_numbers("--instances", instances, range(1, 17), "1 to 16"),
+        threads=_numbers("--threads", threads, range(1, 257), "1 to 256"),
+        batches=_numbers("--batches", batches, range(1, lama.MAX_BATCH + 1), f"1 to {lama.MAX_BATCH}"),
+        delays=_numbers("--delays", delays, range(1_000_001), "0 to 1000000"),
+        seconds=seconds,
+        windows=windows,
+    )
+    _run("tune-lama", output, lambda progress: tune.measure(settings, progress), tune.markdown)
+
+
 @app.command("all")
 def all_command(output: Output = report.RESULTS) -> None:
-    """Everything that this machine can run, in a few minutes."""
+    """Everything that this machine can run, as it was committed: about an hour on two cores."""
     threads = report.cores()
-    _serving(serving.Settings("mini", (256, 512), (1,), threads, rounds=20), output)
-    _serving(serving.Settings("full", (256, 512), (1,), threads, rounds=10), output)
+    for size, rounds in ((SizeName.mini, 20), (SizeName.full, 10)):
+        _serving(serving.Settings(size.value, (256, 512), (1,), threads, rounds=rounds), output)
+    runtimes_command(SizeName.full, output=output)
+    for model in ModelName:
+        sweep_command(model, output=output)
+    batching_command(output=output)
+    regions_command(output=output)
+    tune_command(output=output)
 
 
 def _serving(settings: serving.Settings, output: Path) -> None:
+    _run(f"serving-{settings.size}", output, lambda progress: serving.measure(settings, progress), serving.markdown)
+
+
+def _run(
+    name: str, output: Path, measure: Callable[[Progress], dict[str, Any]], markdown: Callable[[dict[str, Any]], str]
+) -> dict[str, Any]:
+    """Measure with a bar of progress, print, write."""
     console = Console()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        document = serving.measure(settings, progress)
-    text = serving.markdown(document)
+        document = measure(progress)
+    text = markdown(document)
     console.print(Markdown(text))
-    for file in report.write(document, text, output, f"serving-{settings.size}"):
+    for file in report.write(document, text, output, name):
         console.print(f"wrote {file}", soft_wrap=True)
+    return document
 
 
 def _numbers(option: str, text: str, accepted: Iterable[int], words: str) -> tuple[int, ...]:
@@ -90,6 +233,10 @@ def _numbers(option: str, text: str, accepted: Iterable[int], words: str) -> tup
     if wrong := [part for part in parts if part not in allowed]:
         raise typer.BadParameter(f"{wrong[0]!r} is not accepted; {words}, with commas between.", param_hint=option)
     return tuple(allowed[part] for part in parts)
+
+
+def _shares(option: str, text: str) -> tuple[float, ...]:
+    return tuple(part / 100 for part in _numbers(option, text, range(1, 151), "1 to 150 percent"))
 
 
 def main() -> None:

@@ -12,20 +12,29 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnxruntime
+import openvino
 import torch
 from numpy.typing import NDArray
 
 from atelier.inpainting import load_generator
 from atelier.serving import checkout
 from atelier.serving.launcher import LaunchError, Server
-from atelier.serving.options import ServerOptions, free_ports
+from atelier.serving.options import CPU_PROFILE, DEFAULT_PROFILE, ServerOptions, free_ports
 from perf.measure import BenchmarkError
 
 MODEL = "lama"
 BUNDLED = checkout.root() / "weights" / "lama-mini"
 MAX_BATCH = 8  # the model's max_batch_size
 
-Run = Callable[[], NDArray[np.uint8]]
+BACKENDS = {DEFAULT_PROFILE: "onnxruntime", CPU_PROFILE: "openvino"}
+"""The profiles that run on a CPU without PyTorch, and their backends."""
+THREADS = {
+    "onnxruntime": ("intra_op_thread_count", "inter_op_thread_count"),
+    "openvino": ("INFERENCE_NUM_THREADS",),
+}
+"""Parameters of a configuration that set the number of threads."""
+
+Run = Callable[["Pictures"], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,11 @@ class Subject:
     def onnx(self) -> Path:
         """The artefact."""
         return self.repository / MODEL / "1" / "model.onnx"
+
+    def config(self, profile: str) -> Path:
+        """The configuration of a profile."""
+        folder = self.repository / MODEL
+        return folder / "config.pbtxt" if profile == DEFAULT_PROFILE else folder / "configs" / f"{profile}.pbtxt"
 
 
 @dataclass(frozen=True)
@@ -58,11 +72,11 @@ class Pictures:
 def subject(size: str, *, threads: int, seed: int) -> Iterator[Subject]:
     """A checkpoint and its artefact, made by the exporter's own commands; gone afterwards.
 
-    The served model has the configuration that is shipped, and beside it the number of ONNX Runtime's threads.
+    The served model has the configurations that are shipped, and beside them the number of the runtime's threads.
 
     Args:
         size: ``mini``, the bundled network, or the size of a random one: ``full`` is big-lama's.
-        threads: ONNX Runtime's, within an operator and between operators.
+        threads: the runtime's.
         seed: of random weights.
 
     Raises:
@@ -74,9 +88,10 @@ def subject(size: str, *, threads: int, seed: int) -> Iterator[Subject]:
             _export("synthetic", MODEL, f"--size={size}", f"--output={made.checkpoint}", f"--seed={seed}")
         # Not verified there: benchmarks compare the outputs on what they measure.
         _export(MODEL, f"--checkpoint={made.checkpoint}", f"--repository={made.repository}", "--no-verify")
-        with (made.repository / MODEL / "config.pbtxt").open("a", encoding="utf-8") as config:
-            for name in ("intra_op_thread_count", "inter_op_thread_count"):
-                config.write(f'parameters {{ key: "{name}" value {{ string_value: "{threads}" }} }}\n')
+        for profile, backend in BACKENDS.items():
+            with made.config(profile).open("a", encoding="utf-8") as config:
+                for name in THREADS[backend]:
+                    config.write(f'parameters {{ key: "{name}" value {{ string_value: "{threads}" }} }}\n')
         yield made
 
 
@@ -89,15 +104,19 @@ def _export(*arguments: str) -> None:
 
 
 @contextmanager
-def serve(made: Subject) -> Iterator[Server]:
+def serve(made: Subject, profile: str = CPU_PROFILE) -> Iterator[Server]:
     """The embedded server with this model alone, on free ports.
+
+    Args:
+        made: the model.
+        profile: of `BACKENDS`; the embedded server's own choice on a CPU unless told otherwise.
 
     Raises:
         LaunchError: the server or the model did not come up.
     """
     http, grpc, metrics = free_ports(3)
     ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics}
-    with Server(ServerOptions((made.repository,), (MODEL,), exit_timeout=10, **ports)) as server:
+    with Server(ServerOptions((made.repository,), (MODEL,), profile, exit_timeout=10, **ports)) as server:
         for state in server.states():
             if state.name == MODEL and state.state != "READY":
                 raise LaunchError(f"{MODEL} does not load: {state.reason}")
@@ -112,12 +131,16 @@ def pictures(side: int, batch: int, seed: int) -> Pictures:
     return Pictures(image, mask)
 
 
-def eager(made: Subject) -> Callable[[Pictures], NDArray[np.uint8]]:
+def eager(made: Subject) -> Run:
     """The checkpoint's network in PyTorch as upstream runs it: eager, float32, FFTs; bytes in, bytes out.
 
     Threads are those that PyTorch is set to.
     """
-    generator = load_generator(made.checkpoint)
+    return network(load_generator(made.checkpoint))
+
+
+def network(generator: torch.nn.Module) -> Run:
+    """A network of floats, with the casts that the artefact has inside: bytes in, bytes out."""
 
     def run(batch: Pictures) -> NDArray[np.uint8]:
         with torch.inference_mode():
@@ -129,7 +152,15 @@ def eager(made: Subject) -> Callable[[Pictures], NDArray[np.uint8]]:
     return run
 
 
-def direct(made: Subject, *, threads: int) -> Callable[[Pictures], NDArray[np.uint8]]:
+def with_openvino(made: Subject, *, threads: int, precision: str = "f32") -> Run:
+    """The artefact in OpenVINO in this process, with the properties that the server's backend sets."""
+    wanted = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    core = openvino.Core()
+    request = core.compile_model(core.read_model(made.onnx), "CPU", wanted).create_infer_request()
+    return lambda batch: np.array(request.infer(batch.inputs, share_inputs=True, share_outputs=True)["INPAINTED"])
+
+
+def with_onnxruntime(made: Subject, *, threads: int) -> Run:
     """The artefact in ONNX Runtime in this process, with the session options that the server's backend sets."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads

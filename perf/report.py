@@ -43,13 +43,14 @@ def describe(facts: Mapping[str, Any]) -> str:
     return f"{count} core{'s' * (count != 1)} of {facts['cpu']}, {facts['memory_gib']} GiB of memory, {gpu}"
 
 
-def versions(triton: str) -> dict[str, str]:
+def versions(triton: str | None = None) -> dict[str, str]:
     """The versions of what is measured.
 
     Args:
-        triton: the server's, which it tells itself.
+        triton: the server's, which it tells itself; ``None`` where none was measured.
     """
-    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}, "triton": triton}
+    server = {} if triton is None else {"triton": triton}
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}, **server}
 
 
 def commit(folder: Path = RESULTS.parent) -> str | None:

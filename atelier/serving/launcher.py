@@ -24,7 +24,7 @@ from typing import Any
 
 from atelier.errors import InvalidInput
 from atelier.serving import checkout, embedded, leftovers, repository
-from atelier.serving.options import ServerOptions, command, known_flags
+from atelier.serving.options import ServerOptions, command, known_flags, with_profile
 
 LOG_LINES = 5000
 
@@ -74,7 +74,7 @@ class Server:
     """
 
     def __init__(self, options: ServerOptions, on_line: Callable[[str], None] | None = None) -> None:
-        self.options = options
+        self.options = options = with_profile(options, repository.profiles(options.repositories))
         self._on_line = on_line
         self._lines: deque[str] = deque(maxlen=LOG_LINES)
         self._process: subprocess.Popen[str] | None = None

@@ -8,9 +8,10 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -29,6 +30,12 @@ RESTRICTED = "shared-memory,model-repository,logging,trace"
 """Protocols that a client who is not on this machine has no business with."""
 
 
+DEFAULT_PROFILE = "default"
+"""Asks for every model's ``config.pbtxt``."""
+CPU_PROFILE = "openvino"
+"""The fastest runtime that is exact on a CPU (``perf/results/runtimes-full.md``); its package has the same name."""
+
+
 @dataclass(frozen=True)
 class ServerOptions:
     """How to start a ``tritonserver``.
@@ -36,7 +43,8 @@ class ServerOptions:
     Attributes:
         repositories: model repositories, in order.
         models: the models to load; ``None`` for all that lack nothing.
-        profile: name of the configurations to use (``configs/<profile>.pbtxt``); ``None`` for the default.
+        profile: name of the configurations to use (``configs/<profile>.pbtxt``); ``default`` for ``config.pbtxt``;
+            ``None`` for what suits the machine, see `with_profile`.
         host: address that HTTP, gRPC and metrics listen on.
         http_port: port of HTTP.
         grpc_port: port of gRPC.
@@ -69,6 +77,24 @@ class ServerOptions:
     def is_loopback(self) -> bool:
         """Whether only programs of this machine reach the server."""
         return self.host in LOOPBACK
+
+
+def with_profile(options: ServerOptions, have: Collection[str]) -> ServerOptions:
+    """The options with the profile that they come to.
+
+    The embedded server takes `CPU_PROFILE` where there is no GPU and nobody asked for another; ``default`` asks for
+    ``config.pbtxt``.
+
+    Args:
+        options: what the caller asked for.
+        have: the profiles that the repositories have.
+    """
+    if options.profile == DEFAULT_PROFILE:
+        return replace(options, profile=None)
+    embedded = options.binary is None
+    if options.profile is None and embedded and CPU_PROFILE in have and not has_gpu() and find_spec(CPU_PROFILE):
+        return replace(options, profile=CPU_PROFILE)
+    return options
 
 
 def free_ports(count: int) -> list[int]:
@@ -124,7 +150,7 @@ def command(
         "--backend-config=python,stub-timeout-seconds=300",
         *embedded_folders,
     ]
-    if not _has_gpu():
+    if not has_gpu():
         arguments += ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]
     newer = {
         "--http-max-input-size": str(MAX_HTTP_BYTES),
@@ -150,6 +176,6 @@ def shared_memory_step() -> int:
     return max(2**20, min(SHARED_MEMORY_STEP, free_shared_memory() // 16 // 2**20 * 2**20))
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
     """Whether an NVIDIA driver is loaded; GPU metrics without one fill the log with errors."""
     return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()

@@ -12,10 +12,20 @@ from tritonclient.grpc import model_config_pb2
 
 from atelier.errors import InvalidInput
 
-ARTEFACTS = {"onnxruntime": "model.onnx", "pytorch": "model.pt", "tensorrt": "model.plan", "python": "model.py"}
+ARTEFACTS = {
+    "onnxruntime": "model.onnx",
+    "openvino": "model.xml",
+    "pytorch": "model.pt",
+    "tensorrt": "model.plan",
+    "python": "model.py",
+}
 """The file that each backend loads where the configuration names none."""
 
-RUNTIMES = {"onnxruntime": ("onnxruntime", "serve"), "pytorch": ("torch", "export")}
+RUNTIMES = {
+    "onnxruntime": ("onnxruntime", "serve"),
+    "openvino": ("openvino", "serve"),
+    "pytorch": ("torch", "export"),
+}
 """Python-based backends: the package that each needs, and the extra of Atelier that brings it."""
 
 PROFILE_VARIABLE = "ATELIER_PROFILE"
