@@ -12,6 +12,8 @@ from export.errors import ExportError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 MODEL_REPOSITORY = CHECKOUT / "model_repository"
+EXTERNAL = ".data"
+"""Behind the name of an ONNX file: the weights of one that is too large for its format."""
 
 
 @contextmanager
@@ -61,6 +63,9 @@ def publish(staged: Path, description: Mapping[str, object], repository: Path, m
     sidecar = staged.with_name(f"{staged.name}.json")
     sidecar.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     target = folder / staged.name
+    data = staged.with_name(f"{staged.name}{EXTERNAL}")
+    if data.is_file():
+        data.replace(folder / data.name)
     staged.replace(target)
     sidecar.replace(folder / sidecar.name)
     return target

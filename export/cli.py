@@ -102,6 +102,73 @@ def lama(
     console.print(f"{exported.path} ({exported.path.stat().st_size / 1e6:.1f} MB, {verdict})", soft_wrap=True)
 
 
+class GvmTargetName(StrEnum):
+    """What Triton serves GVM's networks with."""
+
+    onnx = "onnx"
+    tensorrt = "tensorrt"
+
+
+class KindName(StrEnum):
+    """How GVM's network knows a frame's position."""
+
+    svd = "svd"
+    dav = "dav"
+
+
+@app.command()
+def gvm(
+    checkpoint: Annotated[Path, typer.Option(help="The folder with vae, scheduler and, without --unet-base, unet.")],
+    unet_base: Annotated[Path | None, typer.Option(help="A folder with unet in it, or that folder itself.")] = None,
+    lora_base: Annotated[Path | None, typer.Option(help="A folder with a LoRA, or its file; merged.")] = None,
+    pretrain_type: Annotated[
+        KindName | None, typer.Option(help="What the weights must be.", show_default="what they are")
+    ] = None,
+    target: Annotated[GvmTargetName, typer.Option(help="What to write.")] = GvmTargetName.onnx,
+    precision: Annotated[PrecisionName, typer.Option(help="Type of weights and computing.")] = PrecisionName.fp32,
+    repository: Annotated[Path, typer.Option(help="The model repository to write to.")] = MODEL_REPOSITORY,
+    version: Annotated[int, typer.Option(min=1, help="The models' version.")] = 1,
+    verify: Annotated[
+        bool, typer.Option("--verify/--no-verify", help="Compare the artefacts with the checkpoint.")
+    ] = True,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="With --target tensorrt: show, without a GPU, that TensorRT builds them; write nothing."
+        ),
+    ] = False,
+) -> None:
+    """Export GVM to DIR/gvm_{unet,vae_encoder,vae_decoder}/VERSION/model.{onnx,plan}, compared with the checkpoint."""
+    if check and target is not GvmTargetName.tensorrt:
+        raise typer.BadParameter("--check goes with --target tensorrt.")
+    from export.gvm import export as gvm_export  # PyTorch and diffusers, which --help need not wait for
+    from export.gvm.verify import TOLERANCE, table
+
+    source = gvm_export.Source(checkpoint, unet_base, lora_base, pretrain_type.value if pretrain_type else None)
+    console = Console()
+    with Console(stderr=True).status("") as status:
+        if check:
+            for model, size in gvm_export.check_tensorrt(source, precision.value, status.update).items():
+                console.print(f"TensorRT for RTX parses and builds {model} ({size / 1e6:.1f} MB).", soft_wrap=True)
+            console.print("Nothing was written: engines that Triton loads are built on the machine with the GPU.")
+            return
+        exported = gvm_export.export(
+            source,
+            target.value,
+            precision.value,
+            repository,
+            version,
+            verified=verify,
+            progress=status.update,
+            report=lambda differences: console.print(table(differences, TOLERANCE[precision.value])),
+        )
+    for warning in exported.warnings:
+        console.print(f"Warning: {warning}", soft_wrap=True)
+    for path in exported.paths:
+        verdict = "verified" if verify else "not verified"
+        console.print(f"{path} ({path.stat().st_size / 1e6:.1f} MB, {verdict})", soft_wrap=True)
+
+
 @app.command()
 def synthetic(
     name: Annotated[str, typer.Argument(help=f"Which model: {', '.join(MAKERS)}.")],

@@ -76,8 +76,8 @@ def build(toolkit: ModuleType, onnx: bytes, profiles: Sequence[Profile], exact: 
     return bytes(engine)
 
 
-def runner(toolkit: ModuleType, path: Path) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Run an engine with inputs IMAGE, MASK and the output INPAINTED on the first GPU.
+def runner(toolkit: ModuleType, path: Path) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
+    """Run an engine with one output on the first GPU: inputs by name to the output.
 
     The engine's profiles are tried in turn for each call's shapes, the last first: those are the narrower ones.
     """
@@ -86,28 +86,35 @@ def runner(toolkit: ModuleType, path: Path) -> Callable[[np.ndarray, np.ndarray]
     if engine is None:
         raise ExportError(f"TensorRT does not load its own engine: {logger.last or 'no reason given'}")
     context = engine.create_execution_context()
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    (output,) = (name for name in names if engine.get_tensor_mode(name) == toolkit.TensorIOMode.OUTPUT)
 
-    def profile_for(shape: Shape) -> int:
+    def fits(index: int, name: str, shape: Shape) -> bool:
+        smallest, _, largest = engine.get_tensor_profile_shape(name, index)
+        return all(low <= size <= high for low, size, high in zip(smallest, shape, largest, strict=True))
+
+    def profile_for(inputs: Mapping[str, np.ndarray]) -> int:
         for index in reversed(range(engine.num_optimization_profiles)):
-            smallest, _, largest = engine.get_tensor_profile_shape("IMAGE", index)
-            if all(low <= size <= high for low, size, high in zip(smallest, shape, largest, strict=True)):
+            if all(fits(index, name, array.shape) for name, array in inputs.items()):
                 return index
-        raise ExportError(f"The engine has no profile for a picture of shape {list(shape)}.")
+        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+        raise ExportError(f"The engine has no profile for {shapes}.")
 
-    def run(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def run(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         stream = torch.cuda.Stream()
-        context.set_optimization_profile_async(profile_for(image.shape), stream.cuda_stream)
-        tensors = {"IMAGE": torch.from_numpy(image).cuda(), "MASK": torch.from_numpy(mask).cuda()}
-        tensors["INPAINTED"] = torch.empty_like(tensors["IMAGE"])
+        context.set_optimization_profile_async(profile_for(inputs), stream.cuda_stream)
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)).cuda() for name, array in inputs.items()}
         for name, tensor in tensors.items():
-            if name != "INPAINTED":
-                context.set_input_shape(name, tuple(tensor.shape))
+            context.set_input_shape(name, tuple(tensor.shape))
+        kind = torch.from_numpy(np.empty(0, toolkit.nptype(engine.get_tensor_dtype(output)))).dtype
+        tensors[output] = torch.empty(tuple(context.get_tensor_shape(output)), dtype=kind, device="cuda")
+        for name, tensor in tensors.items():
             context.set_tensor_address(name, tensor.data_ptr())
         torch.cuda.synchronize()  # the copies above went through another stream
         if not context.execute_async_v3(stream.cuda_stream):
             raise ExportError(f"The engine does not run: {logger.last or 'no reason given'}")
         stream.synchronize()
-        return tensors["INPAINTED"].cpu().numpy()
+        return tensors[output].cpu().numpy()
 
     return run
 

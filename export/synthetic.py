@@ -14,4 +14,10 @@ def _lama(size: Size, output: Path, seed: int) -> None:
     write(size, output, seed)
 
 
-MAKERS: dict[str, Maker] = {"lama": _lama}
+def _gvm(size: Size, output: Path, seed: int) -> None:
+    from export.gvm.synthetic import write
+
+    write(size, output, seed)
+
+
+MAKERS: dict[str, Maker] = {"lama": _lama, "gvm": _gvm}

@@ -123,7 +123,8 @@ def _write(generator: LamaGenerator, target: Target, precision: Precision, path:
         return run_torchscript(path)
     toolkit = engine.tensorrt()
     path.write_bytes(engine.build(toolkit, onnx_model(generator, precision), profiles(), precision == "fp32"))
-    return engine.runner(toolkit, path)
+    run = engine.runner(toolkit, path)
+    return lambda image, mask: run({"IMAGE": image, "MASK": mask})
 
 
 def _description(

@@ -1,0 +1,1 @@
+"""GVM: three artefacts from one checkpoint."""
