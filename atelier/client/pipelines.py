@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atelier.client.errors import InvalidRequest, ServerError, UnreadableAnswer, reading
+from atelier.client.matting import MatteProgress, MatteResult, matte_inputs, run_matte, run_matte_sync
 from atelier.client.pictures import to_file
 from atelier.client.requests import check_text, check_timeout, flag, integer, strings
 from atelier.client.shared import Inputs, Outputs
@@ -158,6 +159,46 @@ class AsyncClient:
             if not isinstance(data, bytes) or not isinstance(report, dict):
                 raise UnreadableAnswer(f"The answer of {self._transport.url} is no picture with a report.")
             return InpaintResult(data, report)
+
+    async def matte(
+        self,
+        video: Any,
+        folder: str | Path,
+        *,
+        name: str | None = None,
+        outputs: Sequence[str] | None = None,
+        background: Any = None,
+        on_progress: Callable[[MatteProgress], None] = lambda _: None,
+        keep: bool = False,
+        timeout: float | None = None,
+        request_id: str = "",
+        **settings: Any,
+    ) -> MatteResult:
+        """Cut the subject of a video out, frame by frame.
+
+        Args:
+            video: a path, a folder of pictures, or a file's bytes.
+            folder: where the files go: ``NAME_alpha.mp4``, ``NAME_green.mp4``, ``NAME/00000.png`` …; made where missing.
+            name: of the files; the video's whole stem where it has one.
+            outputs: of ``alpha``, ``green``, ``foreground``, ``composite``, ``rgba``, ``images``.
+            background: for ``composite``: a colour, a path, or a file's bytes.
+            on_progress: told how far the server is; over HTTP it is not.
+            keep: pictures (``images``) stay where the call fails, so that ``first_frame`` can go on with it; gRPC.
+            timeout: seconds, at most a day.
+            request_id: stands in the server's log.
+            settings: of the pipeline, by name: docs/matting.md. What is ``None`` is the server's setting.
+
+        Raises:
+            AtelierError: see ``atelier.client``; files that are not whole are removed.
+        """
+        if name is None:
+            name = Path(video).stem if isinstance(video, str | Path) else "video"
+        inputs = matte_inputs(video, outputs, background, settings)
+        where, deadline = Path(folder), self._timeout if timeout is None else timeout
+        if self._transport.is_grpc:
+            facts = {"timeout": deadline, "request_id": request_id, "on_progress": on_progress, "keep": keep}
+            return await run_matte(self._transport, inputs, where, name, **facts)
+        return await run_matte_sync(self._transport, inputs, where, name, timeout=deadline, request_id=request_id)
 
     async def infer(
         self,

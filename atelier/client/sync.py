@@ -6,11 +6,13 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from numpy.typing import NDArray
 
 from atelier.client.errors import AtelierError
+from atelier.client.matting import MatteResult
 from atelier.client.pipelines import DEFAULT_TIMEOUT, AsyncClient, InpaintResult
 from atelier.client.shared import Inputs
 from atelier.client.status import ServerStatus
@@ -71,6 +73,10 @@ class Client:
     def inpaint(self, image: Any, mask: Any, **options: Any) -> InpaintResult:
         """Remove what the mask covers: see ``AsyncClient.inpaint`` for the options."""
         return self._wait(lambda: self._client.inpaint(image, mask, **options))
+
+    def matte(self, video: Any, folder: str | Path, **options: Any) -> MatteResult:
+        """Cut the subject of a video out: see ``AsyncClient.matte`` for the options."""
+        return self._wait(lambda: self._client.matte(video, folder, **options))
 
     def infer(self, model: str, inputs: Inputs, **options: Any) -> dict[str, NDArray[Any]]:
         """Run any model of the server with arrays: see ``AsyncClient.infer`` for the options."""

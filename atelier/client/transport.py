@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -84,6 +84,11 @@ class Transport:
         self._closed = False
 
     @property
+    def is_grpc(self) -> bool:
+        """Whether it speaks gRPC, which alone carries answers in parts."""
+        return self._tensors is grpc_client
+
+    @property
     def _client(self) -> Any:
         """The connection, which belongs to the event loop that used it first."""
         if self._closed:
@@ -152,6 +157,56 @@ class Transport:
         result = await self._call(model, tensors, requested, deadline, request_id)
         with reading(self.url):
             return {name: _array(result, name) for name in wanted or _names(result)}
+
+    async def stream(
+        self, model: str, inputs: Inputs, *, timeout: float, request_id: str = ""
+    ) -> AsyncIterator[dict[str, NDArray[Any]]]:
+        """Run a model that answers many times; gRPC alone has that. Leaving the loop cancels the work.
+
+        Args:
+            model: its name.
+            inputs: arrays with their batch dimension, by tensor name.
+            timeout: seconds until the call is given up.
+            request_id: stands in the server's log.
+
+        Yields:
+            The outputs of each response, by tensor name.
+
+        Raises:
+            AtelierError: see ``atelier.client.errors``.
+        """
+        deadline = Deadline(timeout)
+        check_text("The model", model)
+        check_text("The request's id", request_id, empty=True)
+        if self._tensors is not grpc_client:
+            raise InvalidRequest(f"{model} answers in parts, which HTTP does not carry: use the gRPC address.")
+        tensors = [self._input(name, _array_of(given)) for name, given in check_inputs(inputs).items()]
+        request = {
+            "model_name": model,
+            "inputs": tensors,
+            "request_id": request_id or uuid.uuid4().hex[:12],
+            "enable_empty_final_response": True,
+            "timeout": max(1, int(deadline.left * 1e6)),
+        }
+
+        async def requests() -> AsyncIterator[dict[str, Any]]:
+            yield request
+
+        answers = self._client.stream_infer(requests(), headers=dict(self._headers), stream_timeout=deadline.left)
+        try:
+            while True:
+                result, error = await self._bounded(anext(answers), deadline)
+                if error is not None:
+                    raise translate(error, self.url)
+                response = result.get_response()
+                with reading(self.url):
+                    found = {name: _array(result, name) for name in _names(result)}
+                if found:
+                    yield found
+                if response.parameters["triton_final_response"].bool_param:
+                    return
+        finally:
+            answers.cancel()
 
     async def ask(self, what: str, *arguments: Any, timeout: float) -> Any:
         """One of tritonclient's questions to the server (``is_server_ready``, ``get_server_metadata``, …), as JSON."""

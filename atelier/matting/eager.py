@@ -49,7 +49,7 @@ class EagerNetworks:
         return self._run(self._decoder, self._tensor(latents))
 
     def _tensor(self, array: NDArray[np.float32]) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device, self._type)
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device, self._type)
 
     @staticmethod
     def _run(network: torch.nn.Module, *inputs: torch.Tensor) -> NDArray[np.float32]:

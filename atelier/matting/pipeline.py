@@ -17,7 +17,7 @@ from atelier.errors import InvalidInput
 from atelier.matting.geometry import Geometry, plan_geometry, prepare, restore, threshold
 from atelier.matting.sampling import Sampler
 from atelier.matting.settings import MattingSettings
-from atelier.matting.windows import CrossFade, windows
+from atelier.matting.windows import CrossFade, first_window, windows
 from atelier.timing import timed
 
 Frame = NDArray[np.uint8]
@@ -185,34 +185,51 @@ class _Work:
         self._networks, self._settings, self._noise = networks, settings, noise
         self._run, self._check = run, check
         self._steps = networks.sampler.steps(settings.denoise_steps, settings.noise_type)
+        overlap = settings.overlap
+        self._window, self._start_frame = first_window(settings.base, settings.num_frames_per_batch, overlap)
         if settings.noise_type == "gaussian" and noise is None:
             run.seed = secrets.randbelow(2**63) if settings.seed is None else settings.seed
-            self._random = np.random.default_rng(run.seed)
 
     def run(self, source: Iterator[Frame]) -> Iterator[tuple[list[Frame], Array]]:
-        source = islice(source, self._settings.max_frames)
+        source = islice(source, self._start_frame, self._settings.max_frames)
         first = next(source, None)
         if first is None:
-            raise InvalidInput("There are no frames.")
+            where = f" at frame {self._start_frame} and behind it" if self._start_frame else ""
+            raise InvalidInput(f"There are no frames{where}.")
         settings, held = self._settings, deque[Frame]()
         geometry = plan_geometry((first.shape[0], first.shape[1]), settings.size, settings.max_resolution)
         self._run.geometry = geometry
+        self._check_size(geometry)
 
         def remembered() -> Iterator[Frame]:
-            for frame in chain([first], source):
+            for number, frame in enumerate(chain([first], source), self._start_frame):
                 if frame.shape != first.shape:
                     raise InvalidInput(
-                        f"Frame {self._run.frames + len(held)} is {frame.shape[1]}x{frame.shape[0]} and the first "
+                        f"Frame {number} is {frame.shape[1]}x{frame.shape[0]} and the first "
                         f"{first.shape[1]}x{first.shape[0]}; they must be equal."
                     )
-                held.append(frame)
+                if number >= settings.base:
+                    held.append(frame)
                 yield frame
 
+        unwanted = settings.first_frame - settings.base
         for alpha in self._alphas(self._encoded(remembered(), geometry)):
-            with timed(self._run.seconds, "resize"):
-                restored = restore(alpha, geometry)
-            self._run.frames += len(alpha)
-            yield [held.popleft() for _ in alpha], restored
+            shown = [held.popleft() for _ in alpha][unwanted:]
+            if shown:
+                with timed(self._run.seconds, "resize"):
+                    restored = restore(alpha[unwanted:], geometry)
+                self._run.frames += len(shown)
+                yield shown, restored
+            unwanted = max(0, unwanted - len(alpha))
+
+    def _check_size(self, geometry: Geometry) -> None:
+        height, width = geometry.padded
+        frames = min(self._settings.num_frames_per_batch, self._settings.max_frames or 2**31)
+        if (pixels := frames * height * width) > self._settings.max_window_pixels:
+            raise InvalidInput(
+                f"A window of {frames} frames of {width}x{height} has {pixels} pixels; {self._settings.max_window_pixels} "
+                "are the most: lower num_frames_per_batch or max_resolution."
+            )
 
     def _encoded(self, frames: Iterator[Frame], geometry: Geometry) -> Iterator[Array]:
         """Latents of the frames, each [4, h, w]."""
@@ -233,14 +250,17 @@ class _Work:
             return
         fade, waiting = CrossFade(settings.overlap), list[Array]()
         chunk = settings.decode_chunk_size if settings.ensemble_size == 1 else 0
+        unwanted = settings.base - self._start_frame
         for window in windows(pictures, settings.num_frames_per_batch, settings.overlap):
-            waiting.append(fade.push(self._denoise(np.stack(window))))
+            final = fade.push(self._denoise(np.stack(window)))
+            waiting.append(final[:, unwanted:])
+            unwanted = max(0, unwanted - final.shape[1])
             while chunk and sum(part.shape[1] for part in waiting) >= chunk:
                 ready = np.concatenate(waiting, axis=1)
                 waiting = [ready[:, chunk:]]
                 yield self._decode(ready[:, :chunk])
         if (last := fade.end()) is not None:
-            waiting.append(last)
+            waiting.append(last[:, unwanted:])
         rest = np.concatenate(waiting, axis=1)
         if rest.shape[1]:
             yield self._decode(rest)
@@ -255,6 +275,7 @@ class _Work:
                 output = self._networks.predict(np.concatenate([sample, conditions], axis=2), step.timestep)
             sample = output if step.size is None else sample + np.float32(step.size) * output
         self._run.windows += 1
+        self._window += 1
         return sample
 
     def _start(self, shape: tuple[int, ...]) -> Array:
@@ -263,11 +284,13 @@ class _Work:
             return np.zeros((1, *shape), np.float32)
         wanted = settings.ensemble_size, *shape
         if self._noise is None:
-            return self._random.standard_normal(wanted, np.float32)
-        given = self._noise[self._run.windows] if self._run.windows < len(self._noise) else None
+            # A generator a window: work that is gone on with draws what it would have drawn.
+            generator = np.random.default_rng([self._run.seed or 0, self._window])
+            return generator.standard_normal(wanted, np.float32)
+        given = self._noise[self._window] if self._window < len(self._noise) else None
         if given is None or given.shape != wanted:
             found = "missing" if given is None else list(given.shape)
-            raise InvalidInput(f"noise of window {self._run.windows} is {found}; {list(wanted)} is needed.")
+            raise InvalidInput(f"noise of window {self._window} is {found}; {list(wanted)} is needed.")
         return np.asarray(given, np.float32)
 
     def _decode(self, latents: Array) -> Array:

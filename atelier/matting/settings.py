@@ -35,6 +35,12 @@ class MattingSettings(BaseSettings):
         "overlapping",
         description="overlapping: windows share frames, latents are cross-faded; disjoint: as upstream's demo ran",
     )
+    first_frame: int = Field(
+        0, ge=0, description="number of the first frame that is given out, as if all before it had been: to go on after a break"
+    )
+    max_window_pixels: int = Field(
+        2**26, ge=1024, description="pixels of a window's frames together, as the network sees them; memory grows with it"
+    )
 
     @property
     def overlap(self) -> int:
@@ -44,6 +50,14 @@ class MattingSettings(BaseSettings):
         if "num_overlap_frames" in self.model_fields_set:
             return self.num_overlap_frames
         return min(self.num_overlap_frames, self.num_frames_per_batch // 2)
+
+    @property
+    def base(self) -> int:
+        """Where work for ``first_frame`` begins: at what the decoder, or the network, sees together with it."""
+        if self.windows == "overlapping" and self.ensemble_size > 1:  # copies of the whole clip are cut into chunks
+            return 0
+        unit = self.num_frames_per_batch if self.windows == "disjoint" else self.decode_chunk_size
+        return self.first_frame // unit * unit
 
     @model_validator(mode="after")
     def _check_overlap(self) -> MattingSettings:

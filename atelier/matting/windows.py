@@ -43,6 +43,13 @@ def windows(frames: Iterable[Frame], size: int, overlap: int) -> Iterator[list[F
         window = shared + fresh
 
 
+def first_window(frame: int, size: int, overlap: int) -> tuple[int, int]:
+    """The first window that holds a frame: its number, and its own first frame."""
+    step = size - overlap
+    number = max(0, -(-(frame - size + 1) // step))
+    return number, number * step
+
+
 class CrossFade:
     """Latents of windows in, latents of the clip out, each as soon as no later window can change it.
 

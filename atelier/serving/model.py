@@ -1,7 +1,8 @@
-"""Base class of the Python models. Importable only inside Triton's Python backend.
+"""Base classes of the Python models. Importable only inside Triton's Python backend.
 
 A model subclasses ``BatchModel`` and says four things: its settings, how a request becomes a job, what is computed for
-a batch of jobs, and how a result becomes tensors. Everything that can go wrong is translated here, once:
+a batch of jobs, and how a result becomes tensors (`atelier.serving.stream` has the class of models that answer many
+times). Everything that can go wrong is translated here, once:
 
 ========================= ================= ==================================================================
 raised                    code              the client reads
@@ -40,8 +41,8 @@ Tensors = Mapping[str, NDArray[Any] | bytes | str]
 """What a model answers: arrays with their batch dimension, or one encoded file or text."""
 
 
-class BatchModel(ABC, Generic[Settings, Job, Result]):
-    """A model that answers each request once. One request's error never fails its batch-mates.
+class Model(ABC, Generic[Settings]):
+    """What all models share: their settings, and what clients read when something goes wrong.
 
     Attributes:
         settings_class: the model's settings.
@@ -50,6 +51,7 @@ class BatchModel(ABC, Generic[Settings, Job, Result]):
         repository: the model's folder.
         settings: what applies where a request says nothing.
         log: Triton's logger (``log_info``, ``log_warn``, ``log_error``).
+        metrics: of the model.
     """
 
     settings_class: type[Settings]
@@ -59,6 +61,33 @@ class BatchModel(ABC, Generic[Settings, Job, Result]):
 
     def setup(self) -> None:
         """Prepare what all requests share; called once, when the model is loaded."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Called by Triton when the model is loaded."""
+        config = json.loads(args["model_config"])
+        self.name = args["model_name"]
+        self.repository = args["model_repository"]
+        self.log = pb_utils.Logger
+        self.metrics = Metrics(self.name)
+        parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
+        self.settings = settle(self.settings_class, parameters)
+        self.setup()
+
+    def translate(self, request: Request, error: Exception) -> tuple[str, str]:
+        """The code and the message that the client gets."""
+        if isinstance(error, InvalidInput):
+            return "INVALID_ARG", str(error)
+        if isinstance(error, Unavailable):
+            return "UNAVAILABLE", str(error)
+        if isinstance(error, Cancelled):
+            return "CANCELLED", str(error)
+        trace = "".join(traceback.format_exception(error))
+        self.log.log_error(f"{self.name}: request {request.id} failed:\n{trace}")
+        return "INTERNAL", f"{self.name} failed on request {request.id}; the server's log has the cause under this id."
+
+
+class BatchModel(Model[Settings], Generic[Settings, Job, Result]):
+    """A model that answers each request once. One request's error never fails its batch-mates."""
 
     @abstractmethod
     def decode(self, request: Request, settings: Settled[Settings]) -> Job:
@@ -71,17 +100,6 @@ class BatchModel(ABC, Generic[Settings, Job, Result]):
     @abstractmethod
     def encode(self, result: Result) -> Tensors:
         """A result as tensors, by name."""
-
-    def initialize(self, args: Mapping[str, str]) -> None:
-        """Called by Triton when the model is loaded."""
-        config = json.loads(args["model_config"])
-        self.name = args["model_name"]
-        self.repository = args["model_repository"]
-        self.log = pb_utils.Logger
-        self._metrics = Metrics(self.name)
-        parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
-        self.settings = settle(self.settings_class, parameters)
-        self.setup()
 
     def execute(self, raw_requests: Sequence[Any]) -> list[Any]:
         """Called by Triton with a batch of requests."""
@@ -110,23 +128,16 @@ class BatchModel(ABC, Generic[Settings, Job, Result]):
     def _respond(self, request: Request, outcome: Any) -> Any:
         tensors = outcome if isinstance(outcome, Exception) else self._attempt(self.encode, outcome)
         if isinstance(tensors, Exception):
-            code, message = self._translate(request, tensors)
-            self._metrics.answered(code.lower(), request.seconds)
+            code, message = self.translate(request, tensors)
+            self.metrics.answered(code.lower(), request.seconds)
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, getattr(pb_utils.TritonError, code)))
-        self._metrics.answered("ok", request.seconds)
-        return pb_utils.InferenceResponse([pb_utils.Tensor(name, _array(value)) for name, value in tensors.items()])
+        self.metrics.answered("ok", request.seconds)
+        return pb_utils.InferenceResponse(tensors_of(tensors))
 
-    def _translate(self, request: Request, error: Exception) -> tuple[str, str]:
-        """The code and the message that the client gets."""
-        if isinstance(error, InvalidInput):
-            return "INVALID_ARG", str(error)
-        if isinstance(error, Unavailable):
-            return "UNAVAILABLE", str(error)
-        if isinstance(error, Cancelled):
-            return "CANCELLED", str(error)
-        trace = "".join(traceback.format_exception(error))
-        self.log.log_error(f"{self.name}: request {request.id} failed:\n{trace}")
-        return "INTERNAL", f"{self.name} failed on request {request.id}; the server's log has the cause under this id."
+
+def tensors_of(tensors: Tensors) -> list[Any]:
+    """Named values as Triton's tensors."""
+    return [pb_utils.Tensor(name, _array(value)) for name, value in tensors.items()]
 
 
 def _array(value: NDArray[Any] | bytes | str) -> NDArray[Any]:

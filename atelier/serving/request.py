@@ -46,6 +46,28 @@ class Request:
         """
         return bytes(self._element(name))
 
+    def optional(self, name: str) -> bytes | None:
+        """The one element of an optional ``STRING [1]`` tensor; None where the request has none.
+
+        Raises:
+            InvalidInput: another number of elements.
+        """
+        return None if pb_utils.get_input_tensor_by_name(self._raw, name) is None else self.data(name)
+
+    def texts(self, name: str) -> list[str]:
+        """All elements of an optional ``STRING [n]`` tensor; none where the request has none.
+
+        Raises:
+            InvalidInput: an element is not UTF-8.
+        """
+        tensor = pb_utils.get_input_tensor_by_name(self._raw, name)
+        if tensor is None:
+            return []
+        try:
+            return [bytes(value).decode("utf-8") for value in tensor.as_numpy().reshape(-1)]
+        except UnicodeDecodeError:
+            raise InvalidInput(f"{name} is not UTF-8 text.") from None
+
     def settings(self, fields: Mapping[str, str]) -> dict[str, Any]:
         """The optional inputs that the request carries, by the settings' field names.
 

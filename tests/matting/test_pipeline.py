@@ -73,6 +73,38 @@ def test_memory_is_bounded_by_the_window_and_not_by_the_clip(windows):
     assert peak(10_000) < 1.1 * peak(100)
 
 
+@pytest.mark.parametrize(
+    ("first", "settings"),
+    [
+        (4, {"num_overlap_frames": 2}),
+        (8, {"num_overlap_frames": 2}),
+        (12, {"num_overlap_frames": 5}),
+        (20, {"num_overlap_frames": 2}),
+        (13, {"num_overlap_frames": 2}),
+        (9, {"num_overlap_frames": 2, "ensemble_size": 3}),
+        (3, {"windows": "disjoint"}),
+        (8, {"windows": "disjoint"}),
+        (16, {"windows": "disjoint", "ensemble_size": 3}),
+        (8, {"num_overlap_frames": 2, "noise_type": "gaussian", "seed": 5}),
+    ],
+)
+def test_work_that_is_gone_on_with_gives_what_it_would_have_given(pipelines, clip, first, settings):
+    settings = {"num_frames_per_batch": 8, "decode_chunk_size": 4, **SMALL, **settings}
+    pipeline = pipelines("a01_readme")
+    whole = pipeline(clip, MattingSettings(**settings))
+    seen, parts = [], []
+    for shown, alpha in pipeline.stream(iter(clip), MattingSettings(**settings, first_frame=first)):
+        seen += shown
+        parts.append(alpha)
+    np.testing.assert_array_equal(seen, clip[first:])
+    np.testing.assert_allclose(np.concatenate(parts), whole[first:], atol=1e-5)
+
+
+def test_a_first_frame_behind_the_end_is_refused(pipelines, clip):
+    with pytest.raises(InvalidInput, match="no frames at frame"):
+        pipelines("a01_readme")(clip, MattingSettings(first_frame=320, **SMALL))
+
+
 def test_copies_of_zeros_are_computed_once_where_they_cannot_differ(pipelines, clip):
     settings = {"num_frames_per_batch": 8, "decode_chunk_size": 4, "windows": "disjoint", **SMALL}
     one, run = MattingSettings(**settings), Run()
@@ -117,6 +149,12 @@ def test_what_is_asked_between_calls_stops_the_work(pipelines, clip):
 def test_frames_that_are_none_are_refused(pipelines, given, words):
     with pytest.raises(InvalidInput, match=words):
         pipelines("a01_readme")(given, MattingSettings(**SMALL))
+
+
+def test_a_window_that_is_too_large_is_refused_before_anything_is_computed(pipelines, clip):
+    settings = MattingSettings(max_window_pixels=100_000, **SMALL)
+    with pytest.raises(InvalidInput, match="32 frames of 128x96 has 393216 pixels; 100000 are the most"):
+        pipelines("a01_readme")(clip, settings)
 
 
 def test_a_frame_of_another_size_is_refused(pipelines):

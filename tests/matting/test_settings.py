@@ -22,6 +22,8 @@ def test_defaults_are_the_guide_s():
         "output_image_seq_only": False,
         "ensemble_size": 1,
         "windows": "overlapping",
+        "first_frame": 0,
+        "max_window_pixels": 2**26,
     }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 import av.error
@@ -37,7 +38,7 @@ class VideoWriter:
 
     def __init__(
         self,
-        file: str | BinaryIO,
+        file: str | io.RawIOBase,
         codec: Codec,
         facts: Facts,
         *,
