@@ -139,7 +139,7 @@ class _Job:
 
     def alphas(self) -> list[Path]:
         """The pictures that are there without a gap."""
-        found = []
+        found: list[Path] = []
         while (path := self.pictures / f"{len(found):05d}.png").is_file():
             found.append(path)
         return found
@@ -171,13 +171,14 @@ class _Videos:
 
     def __init__(self, outputs: list[str], background: str | None, settings: dict[str, Any]) -> None:
         try:
+            from atelier.matting.files import Part
             from atelier.matting.job import JobSettings, check_names, compose_clip
         except ModuleNotFoundError as error:
             raise InvalidRequest(
-                f"{error.name} is missing, which writes videos: pip install 'atelier[video]', or ask for pictures alone "
-                "(--output-image-seq-only)."
+                f"{error.name} is missing, which writes videos: pip install 'atelier[video]', or ask for pictures "
+                "alone (--output-image-seq-only)."
             ) from None
-        self._outputs, self._compose = outputs, compose_clip
+        self._outputs, self._compose, self._part = outputs, compose_clip, Part
         self._background = None
         if background is not None:
             file = Path(background)
@@ -194,7 +195,7 @@ class _Videos:
         try:
             with _bar("videos") as show:
                 for event in self._compose(video, job.alphas(), self._settings, self._outputs, self._background):
-                    if hasattr(event, "offset"):  # a part of a file
+                    if isinstance(event, self._part):
                         folder.write(event.name, event.offset, event.data)
                     else:
                         show(event)

@@ -178,7 +178,7 @@ class AsyncClient:
 
         Args:
             video: a path, a folder of pictures, or a file's bytes.
-            folder: where the files go: ``NAME_alpha.mp4``, ``NAME_green.mp4``, ``NAME/00000.png`` …; made where missing.
+            folder: where the files go: ``NAME_alpha.mp4``, ``NAME_green.mp4``, ``NAME/00000.png`` …
             name: of the files; the video's whole stem where it has one.
             outputs: of ``alpha``, ``green``, ``foreground``, ``composite``, ``rgba``, ``images``.
             background: for ``composite``: a colour, a path, or a file's bytes.
@@ -196,8 +196,8 @@ class AsyncClient:
         inputs = matte_inputs(video, outputs, background, settings)
         where, deadline = Path(folder), self._timeout if timeout is None else timeout
         if self._transport.is_grpc:
-            facts = {"timeout": deadline, "request_id": request_id, "on_progress": on_progress, "keep": keep}
-            return await run_matte(self._transport, inputs, where, name, **facts)
+            facts: dict[str, Any] = {"timeout": deadline, "request_id": request_id, "keep": keep}
+            return await run_matte(self._transport, inputs, where, name, on_progress=on_progress, **facts)
         return await run_matte_sync(self._transport, inputs, where, name, timeout=deadline, request_id=request_id)
 
     async def infer(

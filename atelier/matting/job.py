@@ -189,7 +189,7 @@ def compose_clip(
             grey = decode_picture(file.read_bytes(), name=file.name, max_pixels=settings.max_pixels).pixels[..., 0]
             if grey.shape != frame.pixels.shape[:2]:
                 raise InvalidInput(f"{file.name} is not of the video's size.")
-            files.write(frame.pixels, grey.astype(np.float32) / 255, frame.time)
+            files.write(frame.pixels, grey.astype(np.float32) / np.float32(255), frame.time)
             yield from files.take()
             yield _progress(number, 0, len(alphas), monotonic() - began)
         files.close()

@@ -227,8 +227,8 @@ class _Work:
         frames = min(self._settings.num_frames_per_batch, self._settings.max_frames or 2**31)
         if (pixels := frames * height * width) > self._settings.max_window_pixels:
             raise InvalidInput(
-                f"A window of {frames} frames of {width}x{height} has {pixels} pixels; {self._settings.max_window_pixels} "
-                "are the most: lower num_frames_per_batch or max_resolution."
+                f"A window of {frames} frames of {width}x{height} has {pixels} pixels; "
+                f"{self._settings.max_window_pixels} are the most: lower num_frames_per_batch or max_resolution."
             )
 
     def _encoded(self, frames: Iterator[Frame], geometry: Geometry) -> Iterator[Array]:
@@ -262,8 +262,8 @@ class _Work:
         if (last := fade.end()) is not None:
             waiting.append(last[:, unwanted:])
         rest = np.concatenate(waiting, axis=1)
-        if rest.shape[1]:
-            yield self._decode(rest)
+        for start in range(0, rest.shape[1], chunk or rest.shape[1] or 1):
+            yield self._decode(rest[:, start : start + chunk] if chunk else rest)
 
     def _denoise(self, pictures: Array) -> Array:
         """Latents of one window: [copies, F, 4, h, w]; copies that cannot differ are one."""

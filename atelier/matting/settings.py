@@ -36,10 +36,14 @@ class MattingSettings(BaseSettings):
         description="overlapping: windows share frames, latents are cross-faded; disjoint: as upstream's demo ran",
     )
     first_frame: int = Field(
-        0, ge=0, description="number of the first frame that is given out, as if all before it had been: to go on after a break"
+        0,
+        ge=0,
+        description="number of the first frame that is given out, as if all before it had been: to go on after a break",
     )
     max_window_pixels: int = Field(
-        2**26, ge=1024, description="pixels of a window's frames together, as the network sees them; memory grows with it"
+        2**26,
+        ge=1024,
+        description="pixels of a window's frames together, as the network sees them; memory grows with it",
     )
 
     @property

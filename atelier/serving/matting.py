@@ -17,7 +17,7 @@ from pydantic_settings import SettingsConfigDict
 
 from atelier.errors import InvalidInput
 from atelier.matting.files import Part
-from atelier.matting.job import Event, JobSettings, MatteJob, Progress
+from atelier.matting.job import DEFAULT_OUTPUTS, Event, JobSettings, MatteJob, Progress
 from atelier.matting.pipeline import MattingPipeline
 from atelier.matting.sampling import Sampler
 from atelier.serving.calls import call
@@ -37,7 +37,9 @@ class MatteSettings(JobSettings):
     runtime: Literal["triton", "pytorch"] = Field(
         "triton", description="triton: the models gvm_unet, gvm_vae_encoder, gvm_vae_decoder; pytorch: in this process"
     )
-    network_timeout: float = Field(600.0, gt=0, description="seconds that a call may wait in a network's queue (triton)")
+    network_timeout: float = Field(
+        600.0, gt=0, description="seconds that a call may wait in a network's queue (triton)"
+    )
     model_base: str = Field("", description="folder with vae, scheduler and unet (pytorch)")
     unet_base: str = Field("", description="folder with unet, where it lies elsewhere (pytorch)")
     lora_base: str = Field("", description="folder or file of a LoRA (pytorch)")
@@ -120,11 +122,14 @@ def read_job(request: Request, settings: Settled[MatteSettings]) -> MatteJob:
     Raises:
         InvalidInput: one of them is not what it should be.
     """
-    outputs = request.texts("OUTPUTS")
-    facts = {"sources": settings.sources, "check": request.raise_if_cancelled, "background": request.optional("BACKGROUND")}
-    if outputs:
-        facts["outputs"] = outputs
-    return MatteJob(request.data("VIDEO"), settings.values, **facts)
+    return MatteJob(
+        request.data("VIDEO"),
+        settings.values,
+        outputs=request.texts("OUTPUTS") or DEFAULT_OUTPUTS,
+        background=request.optional("BACKGROUND"),
+        sources=settings.sources,
+        check=request.raise_if_cancelled,
+    )
 
 
 def tensors_of_event(event: Event) -> dict[str, Any]:
@@ -137,5 +142,3 @@ def tensors_of_event(event: Event) -> dict[str, Any]:
         chunk[0] = header.encode("utf-8"), event.data
         return {"CHUNK": chunk}
     return {"REPORT": json.dumps(event)}
-
-

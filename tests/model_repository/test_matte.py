@@ -78,7 +78,9 @@ def test_files_have_the_whole_stem_of_the_video_and_progress_counts_frames(serve
     video = write(tmp_path / "shot.v2 최종.mp4", 20)
     seen = []
     with Client(server.grpc_url) as client:
-        result = client.matte(video, tmp_path / "out", outputs=["alpha", "green", "images"], on_progress=seen.append, **SMALL)
+        result = client.matte(
+            video, tmp_path / "out", outputs=["alpha", "green", "images"], on_progress=seen.append, **SMALL
+        )
     names = {str(file.relative_to(tmp_path / "out")) for file in result.files}
     assert names == {"shot.v2 최종_alpha.mp4", "shot.v2 최종_green.mp4"} | {
         f"shot.v2 최종/{number:05d}.png" for number in range(20)
@@ -161,4 +163,3 @@ def test_a_deadline_stops_it_and_leaves_no_half_file(server, tmp_path):
             client.matte(long, tmp_path / "out", timeout=3, **SMALL)
         client.matte(CLIP, tmp_path / "next", max_frames=2, timeout=60, **SMALL)
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-
