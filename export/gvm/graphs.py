@@ -25,10 +25,11 @@ Run = Callable[[Tensors], np.ndarray]
 
 OPSET = 17  # taken by every onnxruntime from 1.12 and every TensorRT from 8.5
 MAX_IR = 10  # the newest that onnxruntime 1.19 (Triton 24.10) reads
+LATENT_CHANNELS = 4
 LARGEST = 2**31 - 2**20  # bytes of an ONNX file: what its format can hold, less room for the graph
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Graph:
     """One network.
 
@@ -148,6 +149,9 @@ def write_onnx(graph: Graph, checkpoint: Checkpoint, precision: Precision, path:
     model.ir_version = min(model.ir_version, MAX_IR)
     for node in model.graph.node:
         node.ClearField("doc_string")
+    for axis, dim in enumerate(model.graph.output[0].type.tensor_type.shape.dim):
+        if axis not in graph.axes:  # the tracer loses count of the latents' channels
+            dim.dim_value = LATENT_CHANNELS
     size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     if size > LARGEST:
         where = f"{path.name}{EXTERNAL}"

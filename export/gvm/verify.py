@@ -58,7 +58,10 @@ class Difference:
 
 
 def cases(graph: Graph) -> Iterator[tuple[str, Tensors]]:
-    """Inputs of several sizes, none of them the traced one, all random but for the seed."""
+    """Inputs of several sizes, none of them the traced one, all random but for the seed.
+
+    None is so small that its lowest level has one pixel: normalised over so few values, rounding grows a hundredfold.
+    """
     random = np.random.default_rng(7)
 
     def noise(*shape: int) -> np.ndarray:
@@ -66,9 +69,9 @@ def cases(graph: Graph) -> Iterator[tuple[str, Tensors]]:
 
     if graph is UNET:
         for batch, frames, height, width, timestep in (
-            (1, 1, 12, 16, 999.0),
-            (1, 5, 20, 12, 999.0),
-            (3, 4, 8, 8, 650.5),
+            (1, 1, 16, 24, 999.0),
+            (1, 5, 28, 16, 999.0),
+            (3, 4, 16, 16, 650.5),
         ):
             time = np.array([timestep], np.float32)
             yield (
