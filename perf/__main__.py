@@ -202,7 +202,7 @@ def all_command(output: Output = report.RESULTS) -> None:
     for size, rounds in ((SizeName.full, 6), (SizeName.mini, 12)):
         _serving(serving.Settings(size.value, (256, 512), (1,), threads, rounds=rounds), output)
     regions_command(output=output)
-    tune_command(output=output)
+    tune_command(seconds=6, output=output)
     sweep_command(ModelName.lama, output=output)
     sweep_command(ModelName.inpaint, concurrencies="1,2,4", shares="60,90", seconds=6, windows=5, output=output)
 
