@@ -124,8 +124,10 @@ class Analyzer:
         before = self._counts()
         seconds, row, words = self._patiently(load, self._seconds, AGREEMENT, self._windows)
         stable = row is not None
-        if row is None and UNSTABLE in words:  # it writes nothing then: three windows more, whatever they say
-            _, row, words = self._patiently(load, seconds, 1000, 3)
+        if row is None and UNSTABLE in words:  # it writes nothing then: a few windows more, whatever they say
+            seconds, row, words = self._patiently(load, seconds, 1000, 10)
+            while row is None and UNSTABLE in words and seconds < LONGEST:  # windows without a request agree with none
+                seconds, row, words = self._patiently(load, 4 * seconds, 1000, 10)
         if row is None:
             raise BenchmarkError(f"perf_analyzer failed: {words}")
         after = self._counts()
