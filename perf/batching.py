@@ -24,15 +24,20 @@ from perf import lama, old_worker, report
 from perf.measure import BenchmarkError
 from perf.traffic import LONG, SHORT, Arrival, Traffic, Wait, burst, poisson
 
-EAGER, DIRECT, BRIDGE, DEFAULT = "old_eager", "old_onnxruntime", "bridge_onnxruntime", "bridge_openvino"
+OLD_EAGER, OLD_ONNXRUNTIME, BRIDGE_ONNXRUNTIME, BRIDGE_OPENVINO = (
+    "old_eager",
+    "old_onnxruntime",
+    "bridge_onnxruntime",
+    "bridge_openvino",
+)
 TITLES = {
-    EAGER: "old worker, eager PyTorch",
-    DIRECT: "old worker, ONNX Runtime",
-    BRIDGE: "bridge and Triton, ONNX Runtime",
-    DEFAULT: "bridge and Triton, OpenVINO",
+    OLD_EAGER: "old worker, eager PyTorch",
+    OLD_ONNXRUNTIME: "old worker, ONNX Runtime",
+    BRIDGE_ONNXRUNTIME: "bridge and Triton, ONNX Runtime",
+    BRIDGE_OPENVINO: "bridge and Triton, OpenVINO",
 }
 SYSTEMS = tuple(TITLES)
-SERVED = {BRIDGE: DEFAULT_PROFILE, DEFAULT: CPU_PROFILE}
+SERVED = {BRIDGE_ONNXRUNTIME: DEFAULT_PROFILE, BRIDGE_OPENVINO: CPU_PROFILE}
 LONG_SHARE = 0.3
 
 
@@ -82,7 +87,7 @@ def measure(settings: Settings, progress: Progress) -> dict[str, Any]:
             with Client(server.grpc_url) as triton:
                 release = triton.status().version
             stack.enter_context(_bridge(url, server.grpc_url, lists[name]))
-        for name, runtime in ((EAGER, "eager"), (DIRECT, "onnxruntime")):
+        for name, runtime in ((OLD_EAGER, "eager"), (OLD_ONNXRUNTIME, "onnxruntime")):
             stack.enter_context(_old_worker(url, made, runtime, lists[name], settings.threads))
         traffic = Traffic(client)
         for name in SYSTEMS:  # thread pools, allocators, and Triton's first batches
@@ -226,9 +231,14 @@ def goals(document: Mapping[str, Any]) -> list[tuple[str, float, float, float]]:
         return 1 / quotient if figure == "throughput" else quotient
 
     return [
-        (words, ratio(scenario, figure, DIRECT, BRIDGE), ratio(scenario, figure, EAGER, DEFAULT), wanted)
+        (
+            words,
+            ratio(scenario, figure, OLD_ONNXRUNTIME, BRIDGE_ONNXRUNTIME),
+            ratio(scenario, figure, OLD_EAGER, BRIDGE_OPENVINO),
+            wanted,
+        )
         for words, scenario, figure, wanted in GOALS
-        if (scenario, DIRECT) in found
+        if (scenario, OLD_ONNXRUNTIME) in found
     ]
 
 
