@@ -87,7 +87,7 @@ def sweep_command(
     concurrencies: Annotated[str, typer.Option(help="Requests under way at once, each 1 to 256.")] = "1,2,4,8",
     shares: Annotated[str, typer.Option(help="Percent of the highest throughput, as random arrivals.")] = "30,60,90",
     seconds: Seconds = 3,
-    windows: Windows = 8,
+    windows: Windows = 6,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.", show_default="cores")] = report.cores(),
     output: Output = report.RESULTS,
 ) -> None:
@@ -113,7 +113,7 @@ def batching_command(
     ),
     threads: Annotated[int, typer.Option(min=1, help="Threads of each.", show_default="cores")] = report.cores(),
     lone: Annotated[int, typer.Option(min=1, help="Requests that come alone.")] = 8,
-    random: Annotated[int, typer.Option(min=2, help="Requests of each run of random arrivals.")] = 60,
+    random: Annotated[int, typer.Option(min=2, help="Requests of each run of random arrivals.")] = 40,
     burst: Annotated[int, typer.Option(min=2, help="Requests that come at once.")] = 200,
     backlog: Annotated[int, typer.Option(min=1, help="Long pages that wait when short ones begin to come.")] = 60,
     late: Annotated[int, typer.Option(min=1, help="Short pages that come then.")] = 8,
@@ -131,7 +131,7 @@ def batching_command(
 def regions_command(
     side: Annotated[int, typer.Option(min=256, max=2048, help="Pixels of the square pages.")] = 1024,
     pages: Annotated[int, typer.Option(min=1, max=100, help="Pages of every share.")] = 4,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed calls of each strategy on each page.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed calls of each strategy on each page.")] = 2,
     fill_flat: Annotated[bool, typer.Option(help="Fill flat parts without the network.")] = True,
     output: Output = report.RESULTS,
 ) -> None:
@@ -148,7 +148,7 @@ def runtimes_command(
     sides: Annotated[str, typer.Option(help="Pixels of the square pictures, multiples of 8.")] = "256,512",
     batches: Annotated[str, typer.Option(help="Pictures a call, 1 to 8.")] = "1,4",
     threads: Annotated[str, typer.Option(help="Threads of each.")] = "1,2",
-    rounds: Annotated[int, typer.Option(min=1, help="Timed calls of each.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed calls of each.")] = 3,
     output: Output = report.RESULTS,
 ) -> None:
     """Eager PyTorch, TorchScript, ONNX Runtime and OpenVINO beside each other: OUTPUT/runtimes-SIZE.{json,md}."""
@@ -175,7 +175,7 @@ def tune_command(
     batches: Annotated[str, typer.Option(help="Largest batches to try.")] = "1,4,8",
     delays: Annotated[str, typer.Option(help="Microseconds of queue delay to try.")] = "0,1000,5000",
     seconds: Seconds = 3,
-    windows: Windows = 8,
+    windows: Windows = 6,
     output: Output = report.RESULTS,
 ) -> None:
     """Try configurations on a running server and propose one: OUTPUT/tune-lama.{json,md}."""
@@ -197,14 +197,14 @@ def tune_command(
 def all_command(output: Output = report.RESULTS) -> None:
     """Everything that this machine can run, as it was committed: about an hour on two cores."""
     threads = report.cores()
-    for size, rounds in ((SizeName.mini, 20), (SizeName.full, 10)):
-        _serving(serving.Settings(size.value, (256, 512), (1,), threads, rounds=rounds), output)
-    runtimes_command(SizeName.full, output=output)
-    for model in ModelName:
-        sweep_command(model, output=output)
     batching_command(output=output)
+    runtimes_command(output=output)
+    for size, rounds in ((SizeName.full, 6), (SizeName.mini, 12)):
+        _serving(serving.Settings(size.value, (256, 512), (1,), threads, rounds=rounds), output)
     regions_command(output=output)
-    tune_command(output=output)
+    tune_command(seconds=6, output=output)
+    sweep_command(ModelName.lama, output=output)
+    sweep_command(ModelName.inpaint, concurrencies="1,2,4", shares="60,90", seconds=6, windows=5, output=output)
 
 
 def _serving(settings: serving.Settings, output: Path) -> None:

@@ -122,20 +122,28 @@ class Analyzer:
             BenchmarkError: perf_analyzer failed.
         """
         before = self._counts()
-        seconds = self._seconds
-        row, words = self._measured(load, seconds, AGREEMENT, self._windows)
-        while row is None and TOO_SHORT in words and seconds < LONGEST:  # no request fits into a window
-            seconds *= 4
-            row, words = self._measured(load, seconds, AGREEMENT, self._windows)
+        seconds, row, words = self._patiently(load, self._seconds, AGREEMENT, self._windows)
         stable = row is not None
-        if row is None and UNSTABLE in words:  # it writes nothing then: three windows more, whatever they say
-            row, words = self._measured(load, seconds, 1000, 3)
+        if row is None and UNSTABLE in words:  # it writes nothing then: a few windows more, whatever they say
+            seconds, row, words = self._patiently(load, seconds, 1000, 10)
+            while row is None and UNSTABLE in words and seconds < LONGEST:  # windows without a request agree with none
+                seconds, row, words = self._patiently(load, 4 * seconds, 1000, 10)
         if row is None:
             raise BenchmarkError(f"perf_analyzer failed: {words}")
         after = self._counts()
         executions = max(after["execution_count"] - before["execution_count"], 1)
         mean_batch = (after["inference_count"] - before["inference_count"]) / executions
         return {**_figures(row), "mean_batch": round(mean_batch, 3), "stable": stable}
+
+    def _patiently(
+        self, load: Load, seconds: float, agreement: int, trials: int
+    ) -> tuple[float, dict[str, str] | None, str]:
+        """A measurement, with longer windows where no request fits into one; and how long they were."""
+        row, words = self._measured(load, seconds, agreement, trials)
+        while row is None and TOO_SHORT in words and seconds < LONGEST:
+            seconds *= 4
+            row, words = self._measured(load, seconds, agreement, trials)
+        return seconds, row, words
 
     def _measured(self, load: Load, seconds: float, agreement: int, trials: int) -> tuple[dict[str, str] | None, str]:
         """The report's last row, or nothing and what perf_analyzer says of it."""

@@ -24,15 +24,20 @@ from perf import lama, old_worker, report
 from perf.measure import BenchmarkError
 from perf.traffic import LONG, SHORT, Arrival, Traffic, Wait, burst, poisson
 
-EAGER, DIRECT, BRIDGE, DEFAULT = "old_eager", "old_onnxruntime", "bridge_onnxruntime", "bridge_openvino"
+OLD_EAGER, OLD_ONNXRUNTIME, BRIDGE_ONNXRUNTIME, BRIDGE_OPENVINO = (
+    "old_eager",
+    "old_onnxruntime",
+    "bridge_onnxruntime",
+    "bridge_openvino",
+)
 TITLES = {
-    EAGER: "old worker, eager PyTorch",
-    DIRECT: "old worker, ONNX Runtime",
-    BRIDGE: "bridge and Triton, ONNX Runtime",
-    DEFAULT: "bridge and Triton, OpenVINO",
+    OLD_EAGER: "old worker, eager PyTorch",
+    OLD_ONNXRUNTIME: "old worker, ONNX Runtime",
+    BRIDGE_ONNXRUNTIME: "bridge and Triton, ONNX Runtime",
+    BRIDGE_OPENVINO: "bridge and Triton, OpenVINO",
 }
 SYSTEMS = tuple(TITLES)
-SERVED = {BRIDGE: DEFAULT_PROFILE, DEFAULT: CPU_PROFILE}
+SERVED = {BRIDGE_ONNXRUNTIME: DEFAULT_PROFILE, BRIDGE_OPENVINO: CPU_PROFILE}
 LONG_SHARE = 0.3
 
 
@@ -82,7 +87,7 @@ def measure(settings: Settings, progress: Progress) -> dict[str, Any]:
             with Client(server.grpc_url) as triton:
                 release = triton.status().version
             stack.enter_context(_bridge(url, server.grpc_url, lists[name]))
-        for name, runtime in ((EAGER, "eager"), (DIRECT, "onnxruntime")):
+        for name, runtime in ((OLD_EAGER, "eager"), (OLD_ONNXRUNTIME, "onnxruntime")):
             stack.enter_context(_old_worker(url, made, runtime, lists[name], settings.threads))
         traffic = Traffic(client)
         for name in SYSTEMS:  # thread pools, allocators, and Triton's first batches
@@ -203,19 +208,37 @@ def summary(waits: Sequence[Sequence[Any]]) -> dict[str, float]:
     return {"throughput": rate, "p50": p50, "p95": p95, "p99": p99, **{f"worst_{k}": v for k, v in worst.items()}}
 
 
-def goals(document: Mapping[str, Any]) -> list[tuple[str, float, float]]:
-    """What was aimed for, against the old worker on the same runtime: words, the ratio found, the ratio wanted."""
+GOALS = (
+    ("a lone request is answered sooner, times", "lone", "p50", 5.0),
+    ("p95 at 60 % of capacity is lower, times", "60%", "p95", 2.0),
+    ("burst throughput, times", "burst", "throughput", 1.2),
+    ("a short page behind a full long list waits less, times", "starvation", "worst_short", 1.0),
+)
+"""What was aimed for: words, scenario, figure, ratio."""
+
+
+def goals(document: Mapping[str, Any]) -> list[tuple[str, float, float, float]]:
+    """What was found beside what was aimed for, larger is better.
+
+    Returns:
+        Words; the ratio on the same runtime, which is batching's; the ratio of the worker as it was (eager PyTorch) to
+        what is shipped for a CPU (OpenVINO); the ratio wanted.
+    """
     found = {(run["scenario"], run["system"]): summary(run["waits"]) for run in document["runs"]}
 
-    def ratio(scenario: str, figure: str, old: str = DIRECT) -> float:
-        return found[scenario, old][figure] / found[scenario, BRIDGE][figure]
+    def ratio(scenario: str, figure: str, old: str, new: str) -> float:
+        quotient = found[scenario, old][figure] / found[scenario, new][figure]
+        return 1 / quotient if figure == "throughput" else quotient
 
-    at_60 = [("p95 at 60 % of capacity is lower, times", ratio("60%", "p95"), 2.0)] if ("60%", DIRECT) in found else []
     return [
-        ("a lone request is answered sooner, times", ratio("lone", "p50"), 5.0),
-        *at_60,
-        ("burst throughput, times", 1 / ratio("burst", "throughput"), 1.2),
-        ("a short page behind a full long list waits less, times", ratio("starvation", "worst_short"), 1.0),
+        (
+            words,
+            ratio(scenario, figure, OLD_ONNXRUNTIME, BRIDGE_ONNXRUNTIME),
+            ratio(scenario, figure, OLD_EAGER, BRIDGE_OPENVINO),
+            wanted,
+        )
+        for words, scenario, figure, wanted in GOALS
+        if (scenario, OLD_ONNXRUNTIME) in found
     ]
 
 
@@ -232,8 +255,13 @@ def markdown(document: Mapping[str, Any]) -> str:
         f"them long; {settings['threads']} thread(s) each. Capacity, {settings['capacity']:.2f} pages a second, is the "
         "slowest system's throughput in the burst; random arrivals (Poisson) come at shares of it, the same for all "
         "four, one after another. Seconds are from the push to the notice of the answer.",
-        "## Against the old worker on ONNX Runtime",
-        report.table(["", "found", "aimed for"], [[w, f"{f:.2f}", f"{g:.1f}"] for w, f, g in goals(document)]),
+        "## The bridge against the old worker",
+        "Both on ONNX Runtime, which shows what batching does; and the worker as it was, on eager PyTorch, against "
+        "what is shipped for a CPU, OpenVINO.",
+        report.table(
+            ["", "same runtime", "as it was, as shipped", "aimed for"],
+            [[words, f"{same:.2f}", f"{shipped:.2f}", f"{g:.1f}"] for words, same, shipped, g in goals(document)],
+        ),
     ]
     titles = {
         "lone": f"{settings['lone']} lone requests, some 4 s apart",

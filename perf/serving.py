@@ -21,12 +21,19 @@ from perf import lama, report
 from perf.measure import PAUSE, BenchmarkError, Summary, interleave, ratios, shares_added, summarise
 from perf.statistics import STEPS, WHOLE, Statistics
 
-EAGER, ONNX, DIRECT, GRPC, SHARED, HTTP = "eager", "onnxruntime", "openvino", "grpc", "grpc_shared_memory", "http"
+EAGER, ONNXRUNTIME, OPENVINO, GRPC, SHARED, HTTP = (
+    "eager",
+    "onnxruntime",
+    "openvino",
+    "grpc",
+    "grpc_shared_memory",
+    "http",
+)
 SERVED = (GRPC, SHARED, HTTP)
 TITLES = {
     EAGER: "eager PyTorch",
-    ONNX: "ONNX Runtime",
-    DIRECT: "OpenVINO",
+    ONNXRUNTIME: "ONNX Runtime",
+    OPENVINO: "OpenVINO",
     GRPC: "served, gRPC",
     SHARED: "served, gRPC and shared memory",
     HTTP: "served, HTTP",
@@ -86,7 +93,7 @@ class Case:
     def summary(self) -> dict[str, dict[str, Any]]:
         """Spreads of the times and of the ratios, and the median of each step on the server."""
         ratio = {name: summarise(ratios(self.seconds[name], self.seconds[EAGER])) for name in TITLES if name != EAGER}
-        share = {name: summarise(shares_added(self.seconds[name], self.seconds[DIRECT])) for name in SERVED}
+        share = {name: summarise(shares_added(self.seconds[name], self.seconds[OPENVINO])) for name in SERVED}
         return {
             "seconds": {name: _rounded(summarise(values)) for name, values in self.seconds.items()},
             "ratio_to_eager": {name: _rounded(spread) for name, spread in ratio.items()},
@@ -153,8 +160,8 @@ def _calls(made: lama.Subject, threads: int, grpc_url: str, http_url: str) -> It
 
         yield {
             EAGER: lama.eager(made),
-            ONNX: lama.with_onnxruntime(made, threads=threads),
-            DIRECT: lama.with_openvino(made, threads=threads),
+            ONNXRUNTIME: lama.with_onnxruntime(made, threads=threads),
+            OPENVINO: lama.with_openvino(made, threads=threads),
             GRPC: partial(served, grpc),
             SHARED: partial(served, shared),
             HTTP: partial(served, http),
@@ -259,7 +266,7 @@ def _comparison(case: Mapping[str, Any]) -> str:
 
 def _steps(case: Mapping[str, Any]) -> str:
     """Where a served call's time goes."""
-    medians, alone = case["summary"]["server_median_seconds"], case["summary"]["seconds"][DIRECT]["median"]
+    medians, alone = case["summary"]["server_median_seconds"], case["summary"]["seconds"][OPENVINO]["median"]
     rows = []
     for name in SERVED:
         rows.append([TITLES[name], *(f"{medians[name][step] * 1e3:.2f}" for step in (*STEPS, OUTSIDE, AROUND))])

@@ -33,7 +33,7 @@ RESTRICTED = "shared-memory,model-repository,logging,trace"
 DEFAULT_PROFILE = "default"
 """Asks for every model's ``config.pbtxt``."""
 CPU_PROFILE = "openvino"
-"""The fastest runtime that is exact on a CPU (``perf/results/runtimes-full.md``); its package has the same name."""
+"""As fast as any that is exact on a CPU (``perf/results/runtimes-full.md``); its package has the same name."""
 
 
 @dataclass(frozen=True)

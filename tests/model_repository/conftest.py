@@ -33,7 +33,7 @@ def golden_servers(launch, tmp_path_factory):
         key = (checkpoint, profile, precision)
         if key not in started:
             folder = tmp_path_factory.mktemp("golden") / "repository"
-            export(CHECKPOINTS[checkpoint], folder, profile or "onnx", precision)
+            export(CHECKPOINTS[checkpoint], folder, "torchscript" if profile == "torchscript" else "onnx", precision)
             started[key] = launch(folder, profile=profile)
         return started[key]
 

@@ -7,8 +7,10 @@ from atelier.client import Client
 from tests.golden.lama.cases import NAMES, golden
 
 SERVED = {
-    "onnx fp32": (None, "fp32"),
-    "onnx fp16": (None, "fp16"),
+    "onnxruntime fp32": ("default", "fp32"),
+    "onnxruntime fp16": ("default", "fp16"),
+    "openvino fp32": ("openvino", "fp32"),
+    "openvino fp16": ("openvino", "fp16"),
     "torchscript fp32": ("torchscript", "fp32"),
     "torchscript fp16": ("torchscript", "fp16"),
 }
