@@ -129,15 +129,15 @@ def batching_command(
 
 @app.command("regions")
 def regions_command(
-    side: Annotated[int, typer.Option(min=256, max=2048, help="Pixels of the square pages.")] = 1024,
+    side: Annotated[int, typer.Option(min=256, max=2048, help="Pixels of the square pages.")] = 1536,
     pages: Annotated[int, typer.Option(min=1, max=100, help="Pages of every share.")] = 4,
     rounds: Annotated[int, typer.Option(min=1, help="Timed calls of each strategy on each page.")] = 2,
     fill_flat: Annotated[bool, typer.Option(help="Fill flat parts without the network.")] = True,
     output: Output = report.RESULTS,
 ) -> None:
-    """Whole pages against regions: seconds and PSNR of both: OUTPUT/regions.{json,md}."""
+    """Whole pages against regions: seconds and PSNR of both: OUTPUT/regions-SIDE.{json,md}."""
     settings = regions.Settings(side=side, pages=pages, rounds=rounds, fill_flat=fill_flat)
-    _run("regions", output, lambda progress: regions.measure(settings, progress), regions.markdown)
+    _run(f"regions-{side}", output, lambda progress: regions.measure(settings, progress), regions.markdown)
 
 
 @app.command("runtimes")
@@ -201,7 +201,8 @@ def all_command(output: Output = report.RESULTS) -> None:
     runtimes_command(output=output)
     for size, rounds in ((SizeName.full, 6), (SizeName.mini, 12)):
         _serving(serving.Settings(size.value, (256, 512), (1,), threads, rounds=rounds), output)
-    regions_command(output=output)
+    regions_command(side=1024, output=output)
+    regions_command(rounds=1, output=output)
     tune_command(seconds=6, output=output)
     sweep_command(ModelName.lama, output=output)
     sweep_command(ModelName.inpaint, concurrencies="1,2,4", shares="60,90", seconds=6, windows=5, output=output)

@@ -41,7 +41,7 @@ class Settings:
         seed: of the pages.
     """
 
-    side: int = 1024
+    side: int = 1536
     shares: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.3)
     pages: int = 4
     rounds: int = 3
@@ -154,7 +154,7 @@ def markdown(document: Mapping[str, Any]) -> str:
     where = f"on {report.describe(facts)}; load average at the start {facts['load_average_at_start']}. {versions}."
     lines = [
         "# Regions against the whole page: `inpaint`",
-        f"`python -m perf regions`, commit {document['commit']}, {where}",
+        f"`python -m perf regions --side {settings['side']}`, commit {document['commit']}, {where}",
         f"Drawn pages of {settings['side']} × {settings['side']} with lama-mini, {settings['rounds']} timed calls of "
         "each strategy on each page, in turn, over gRPC, encoded pictures in and out. Parts on flat ground are filled "
         f"{flat}. PSNR is inside the hole. *Gain* is regions minus page: its mean, and its worst page.",

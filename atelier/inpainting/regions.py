@@ -1,6 +1,7 @@
 """What the network is given: canonical tiles around the mask's parts, or the whole page.
 
-Triton closes a batch at the first request of another shape, so tiles come in few, square, canonical sizes. A plan is
+Triton closes a batch at the first request of another shape, so tiles come in few, canonical sizes: each side is one of
+``tile_sizes``, since lettering is wide and a square around it would be mostly page. A plan is
 geometry alone: a tile's pixels are cut when it is sent and dropped when its answer is pasted, so that a picture's
 memory does not grow with the number of its tiles.
 """
@@ -70,7 +71,7 @@ class Tile:
 
     Attributes:
         window: the part of the picture that it shows.
-        shape: its height and width, [S, S] or those of the padded page.
+        shape: its height and width, two of the canonical sides, or those of the padded page.
         regions: the mask's parts that it answers for; none: every hole in the window.
         scale: tile pixels per picture pixel; 1 unless the part was too large for the largest tile.
         margin: pixels of context around its parts, where the picture has so many; of a page None.
@@ -101,7 +102,7 @@ class Tile:
         if self.scale != 1:
             colours, hole = _shrink(colours, hole, *_scaled(self.window, self.scale))
         whole = Box(0, 0, *hole.shape)
-        return cut(colours, whole, self.shape[0]), cut(hole, whole, self.shape[0])
+        return cut(colours, whole, *self.shape), cut(hole, whole, *self.shape)
 
     def own(self, labels: Labels) -> NDArray[np.bool_]:
         """The hole's pixels that are pasted back from it, bool [window], by the plan's labels."""
@@ -110,7 +111,7 @@ class Tile:
         return _members(labels[self.window.slices], [region.label for region in self.regions])
 
     def patch(self, output: Pixels) -> Pixels:
-        """The network's output [S, S, 3] at the window's place and size."""
+        """The network's output [*shape, 3] at the window's place and size."""
         height, width = _scaled(self.window, self.scale)
         inside = output[:height, :width]
         if self.scale == 1:
@@ -173,7 +174,7 @@ def plan_page(image: Pixels, mask: Pixels, settings: InpaintSettings, check: Che
 
 
 def plan_regions(image: Pixels, mask: Pixels, settings: InpaintSettings, check: Check = _nobody_asks) -> Plan:
-    """Canonical square tiles around the mask's parts, with context; flat surroundings need no tile.
+    """Canonical tiles around the mask's parts, with context; flat surroundings need no tile.
 
     Args:
         image: the picture's uint8 [H, W, C] in one of the kinds of ``Picture``.
@@ -293,34 +294,42 @@ def _cluster(
     return clusters
 
 
-def _needed(box: Box, margin: int, shape: tuple[int, int]) -> int:
-    """The side of a square that shows the box and as much of its context as the picture has."""
+def _needed(box: Box, margin: int, shape: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of what shows the box and as much of its context as the picture has."""
     seen = box.grow(margin).clip(*shape)
-    return max(seen.height, seen.width)
+    return seen.height, seen.width
+
+
+def _canonical(needed: Sequence[float], sizes: Sequence[int]) -> tuple[int, int]:
+    """Height and width of the smallest tile that holds so much, or of the largest along a side that none holds."""
+    height, width = (next((size for size in sizes if size >= side), sizes[-1]) for side in needed)
+    return height, width
 
 
 def _cost(box: Box, sizes: Sequence[int], margin: int, shape: tuple[int, int]) -> int:
-    """Pixels of the tile that the box gets: of the smallest that holds it with its context, or else of the largest."""
-    needed = _needed(box, margin, shape)
-    return next((size for size in sizes if size >= needed), sizes[-1]) ** 2
+    """Pixels of the tile that the box gets."""
+    height, width = _canonical(_needed(box, margin, shape), sizes)
+    return height * width
 
 
 def _tile(parts: Sequence[Region], shape: tuple[int, int], settings: InpaintSettings) -> Tile:
     """The smallest tile for these parts; where none is large enough, the largest, with less context or scaled."""
     box = _union([part.box for part in parts])
-    sizes, margin = settings.tile_sizes, settings.margin
-    size = next((size for size in sizes if size >= _needed(box, margin, shape)), None)
-    side = size or sizes[-1]
-    if size is None:
-        size = sizes[-1]
-        least = min(margin, size // LEAST_CONTEXT)
-        if _needed(box, least, shape) <= size:
-            margin = bisect_right(range(margin + 1), size, key=lambda m: _needed(box, m, shape)) - 1
+    margin, largest = settings.margin, settings.tile_sizes[-1]
+    scale = 1.0
+    if max(_needed(box, margin, shape)) > largest:
+        least = min(margin, largest // LEAST_CONTEXT)
+        if max(_needed(box, least, shape)) <= largest:
+            margin = bisect_right(range(margin + 1), largest, key=lambda m: max(_needed(box, m, shape))) - 1
         else:
             margin = min(margin, max(least, max(box.height, box.width) // SCALED_CONTEXT))
-            side = _needed(box, margin, shape)
-    window = window_around(box.grow(margin).clip(*shape), side, *shape)
-    return Tile(window, (size, size), tuple(parts), size / side, margin)
+            scale = largest / max(_needed(box, margin, shape))
+    needed = _needed(box, margin, shape)
+    tile = _canonical([round(side * scale) for side in needed], settings.tile_sizes)
+    # Of a scaled window, what is left of the tile's shorter side shows more of the page.
+    rows, columns = (max(side, int(size / scale)) for side, size in zip(needed, tile, strict=True))
+    window = window_around(box.grow(margin).clip(*shape), rows, columns, *shape)
+    return Tile(window, tile, tuple(parts), scale, margin)
 
 
 def _shrink(image: Pixels, mask: Pixels, height: int, width: int) -> tuple[Pixels, Pixels]:

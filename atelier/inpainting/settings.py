@@ -47,7 +47,7 @@ class InpaintSettings(BaseSettings):
         "png", description="png, jpeg or webp; png and webp are lossless"
     )
     tile_sizes: Annotated[tuple[int, ...], NoDecode, BeforeValidator(_numbers)] = Field(
-        (256, 512, 1024), description="sides of the canonical square tiles, pixels, multiples of 8"
+        (256, 512, 768, 1024), description="sides of the canonical tiles, pixels, multiples of 8"
     )
     max_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, description="pixels of the largest picture that is decoded")
     max_page_pixels: int = Field(

@@ -15,7 +15,7 @@ from atelier.media.codecs import (
     encoding_losses,
     parse_format,
 )
-from atelier.media.padding import pad_to_modulus
+from atelier.media.padding import pad_to_modulus, pad_to_size
 from atelier.media.regions import Region, connected_regions
 from atelier.media.tiling import cut, window_around
 
@@ -33,6 +33,7 @@ __all__ = [
     "encoding_losses",
     "feather",
     "pad_to_modulus",
+    "pad_to_size",
     "parse_format",
     "paste",
     "window_around",

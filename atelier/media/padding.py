@@ -30,8 +30,26 @@ def pad_to_modulus(array: NDArray[Scalar], modulus: int) -> NDArray[Scalar]:
         raise ValueError(f"modulus must be at least 1, got {modulus}")
     if array.ndim < 2 or array.size == 0:
         raise ValueError(f"an array [H, W, ...] with pixels is needed, got shape {array.shape}")
-    height, width = (-(-length // modulus) * modulus for length in array.shape[:2])
+    return pad_to_size(array, *(-(-length // modulus) * modulus for length in array.shape[:2]))
+
+
+def pad_to_size(array: NDArray[Scalar], height: int, width: int) -> NDArray[Scalar]:
+    """Pad at the bottom and at the right to a size, with the same mirror.
+
+    Args:
+        array: [H, W, ...], of any dtype.
+        height: of the result in pixels.
+        width: of the result in pixels.
+
+    Returns:
+        [height, width, ...]; ``array`` itself, not a copy, where nothing is to be added.
+
+    Raises:
+        ValueError: ``array`` is higher or wider.
+    """
     below, right = height - array.shape[0], width - array.shape[1]
+    if min(below, right) < 0:
+        raise ValueError(f"an array of {width}x{height} at most is needed, got shape {array.shape}")
     if below == right == 0:
         return array
     return np.pad(array, [(0, below), (0, right)] + [(0, 0)] * (array.ndim - 2), mode="symmetric")

@@ -166,7 +166,7 @@ class Server:
         self._pump.start()
 
     def wait_ready(self, timeout: float = 300.0) -> None:
-        """Wait until the server answers and every model that was tried is ready or has failed.
+        """Wait until the server answers at every port and every model that was tried is ready or has failed.
 
         Args:
             timeout: seconds.
@@ -182,7 +182,8 @@ class Server:
                 raise LaunchError(f"The server ended while it started: {self._last_error()}")
             index = self._index()
             states = {entry["name"]: entry for entry in index or () if entry.get("state")}
-            if index is not None and not any(states.get(m, {}).get("state") in (None, "LOADING") for m in self._load):
+            loading = any(states.get(model, {}).get("state") in (None, "LOADING") for model in self._load)
+            if index is not None and not loading and self._listens():
                 self._failed = {
                     name: _one_line(entry.get("reason", ""))
                     for name, entry in states.items()
@@ -323,6 +324,15 @@ class Server:
                     raise LaunchError(
                         f"{where} cannot be used ({error.strerror}): choose another with {flag}."
                     ) from None
+
+    def _listens(self) -> bool:
+        """Whether every door is open: the server opens that of the metrics after the one that is asked for models."""
+        for port in self.options.ports.values():
+            try:
+                socket.create_connection((self.options.host, port), timeout=5).close()
+            except OSError:
+                return False
+        return True
 
     def _read_log(self) -> None:
         assert self._process is not None and self._process.stdout is not None

@@ -24,7 +24,7 @@ SAMPLES = CHECKOUT / "samples"
 
 _BATCH = (1, 4, 8)  # smallest, best and largest; 8 is the model's max_batch_size
 _ANY_SIDE = (MIN_SIZE, 1024, 1536)  # pixels; pages such as 864 x 1504 are among them
-_CANONICAL_SIDES = (256, 512, 1024)  # pixels: the tiles that the front model cuts
+_CANONICAL_SIDES = (256, 512, 1024)  # pixels: squares among the tiles that the front model cuts
 
 Progress = Callable[[str], None]
 
@@ -40,7 +40,7 @@ class Exported:
 def profiles() -> list[engine.Profile]:
     """TensorRT's optimisation profiles.
 
-    Profile 0 takes any size up to 1536 pixels a side. Profiles 1 to 3 are for the canonical tiles, one size each, where
+    Profile 0 takes any size up to 1536 pixels a side. Profiles 1 to 3 are for square tiles, one size each, where
     TensorRT picks what is quickest for exactly that size. Triton chooses among those that the instance group lists
     (``profile: ["0", "1", "2", "3"]``), the nearest to the request's shape; without a list it uses profile 0 alone.
     """

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atelier.media import pad_to_modulus
+from atelier.media import pad_to_modulus, pad_to_size
 
 
 @given(
@@ -42,3 +42,8 @@ def test_an_array_without_pixels_is_refused(shape):
 def test_a_modulus_below_one_is_refused(modulus):
     with pytest.raises(ValueError, match="modulus"):
         pad_to_modulus(np.zeros((4, 4)), modulus)
+
+
+def test_an_array_larger_than_the_size_is_refused():
+    with pytest.raises(ValueError, match="8x4 at most"):
+        pad_to_size(np.zeros((4, 9)), 4, 8)

@@ -10,7 +10,7 @@ WINDOWS = ("--seconds", "0.5", "--windows", "3")
 
 
 def test_regions_and_whole_pages_are_compared_on_the_same_pages(tmp_path):
-    document, text = written("regions", tmp_path, "regions", "--side", "256", "--pages", "1", "--rounds", "1")
+    document, text = written("regions-256", tmp_path, "regions", "--side", "256", "--pages", "1", "--rounds", "1")
     assert {page["share"] for page in document["pages"]} == set(document["settings"]["shares"])
     for page in document["pages"]:
         assert abs(page["masked"] - page["share"]) <= 0.25 * page["share"] + 1e-4
