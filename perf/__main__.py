@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from atelier.client import AtelierError
 from atelier.errors import InvalidInput
 from atelier.serving.launcher import LaunchError
-from perf import batching, lama, regions, report, runtimes, serving, sweep, tune
+from perf import batching, lama, matting, regions, report, runtimes, serving, sweep, tune
 from perf.measure import BenchmarkError
 
 app = typer.Typer(
@@ -127,6 +127,29 @@ def batching_command(
     _run("batching", output, lambda progress: batching.measure(settings, progress), batching.markdown)
 
 
+@app.command("matting")
+def matting_command(
+    size: Annotated[str, typer.Option(help="The network, random: tiny, or full: the public one's size.")] = "tiny",
+    width: Annotated[int, typer.Option(min=32, max=8192, help="Pixels of the clip, a multiple of 32.")] = 512,
+    height: Annotated[int, typer.Option(min=32, max=8192, help="Likewise.")] = 288,
+    frames: Annotated[int, typer.Option(min=1, help="Of the clip.")] = 48,
+    windows: Annotated[str, typer.Option(help="Frames of a window, each measured by itself.")] = "8,16,32",
+    chunk: Annotated[int, typer.Option(min=1, help="Frames of a call of the decoder.")] = 8,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each.")] = report.cores(),
+    rounds: Annotated[int, typer.Option(min=1, help="Timed clips of each.")] = 3,
+    output: Output = report.RESULTS,
+) -> None:
+    """The served `matte` against eager PyTorch, and memory by window: OUTPUT/matting-SIZE.{json,md}."""
+    if size not in ("tiny", "full"):
+        raise typer.BadParameter("accepted: tiny, full", param_hint="--size")
+    if width % 32 or height % 32:
+        raise typer.BadParameter("multiples of 32 are accepted", param_hint="--width, --height")
+    settings = matting.Settings(
+        size, width, height, frames, _numbers("--windows", windows, range(1, 513), "1 to 512"), chunk, threads, rounds
+    )
+    _run(f"matting-{size}", output, lambda progress: matting.measure(settings, progress), matting.markdown)
+
+
 @app.command("regions")
 def regions_command(
     side: Annotated[int, typer.Option(min=256, max=2048, help="Pixels of the square pages.")] = 1536,
@@ -203,6 +226,7 @@ def all_command(output: Output = report.RESULTS) -> None:
         _serving(serving.Settings(size.value, (256, 512), (1,), threads, rounds=rounds), output)
     regions_command(side=1024, output=output)
     regions_command(rounds=1, output=output)
+    matting_command(output=output)
     tune_command(seconds=6, output=output)
     sweep_command(ModelName.lama, output=output)
     sweep_command(ModelName.inpaint, concurrencies="1,2,4", shares="60,90", seconds=6, windows=5, output=output)

@@ -85,9 +85,9 @@ def subject(size: str, *, threads: int, seed: int) -> Iterator[Subject]:
     with TemporaryDirectory(prefix="atelier-perf-") as folder:
         made = Subject(BUNDLED if size == "mini" else Path(folder) / "checkpoint", Path(folder) / "repository")
         if size != "mini":
-            _export("synthetic", MODEL, f"--size={size}", f"--output={made.checkpoint}", f"--seed={seed}")
+            run_export("synthetic", MODEL, f"--size={size}", f"--output={made.checkpoint}", f"--seed={seed}")
         # Not verified there: benchmarks compare the outputs on what they measure.
-        _export(MODEL, f"--checkpoint={made.checkpoint}", f"--repository={made.repository}", "--no-verify")
+        run_export(MODEL, f"--checkpoint={made.checkpoint}", f"--repository={made.repository}", "--no-verify")
         for profile, backend in BACKENDS.items():
             with made.config(profile).open("a", encoding="utf-8") as config:
                 for name in THREADS[backend]:
@@ -95,7 +95,7 @@ def subject(size: str, *, threads: int, seed: int) -> Iterator[Subject]:
         yield made
 
 
-def _export(*arguments: str) -> None:
+def run_export(*arguments: str) -> None:
     """Run ``python -m export``: in a process of its own, so that it leaves no threads or memory in this one."""
     command = [sys.executable, "-m", "export", *arguments]
     run = subprocess.run(command, cwd=checkout.root(), capture_output=True, text=True, check=False)

@@ -7,11 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from atelier.serving.launcher import Server
 from atelier.serving.options import ServerOptions, free_ports
+
+if TYPE_CHECKING:
+    from tests.golden.gvm.serving import Servers
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,3 +58,11 @@ def launch() -> Iterator[Callable[..., Server]]:
 def server(launch: Callable[..., Server]) -> Server:
     """The checkout's own repositories with the bundled artefact."""
     return launch(ROOT / "model_repository")
+
+
+@pytest.fixture(scope="session")
+def matte_servers(launch: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Servers:
+    """``matte`` over the checkpoint of one of GVM's golden cases: ``matte_servers(name)``."""
+    from tests.golden.gvm.serving import Servers  # PyTorch is loaded for its tests alone
+
+    return Servers(tmp_path_factory.mktemp("gvm"), launch)

@@ -8,36 +8,14 @@ import pytest
 from atelier.client import AsyncClient, Client, InvalidRequest, ServerError
 from atelier.client.matting import MatteProgress
 from atelier.media.video import open_video
-from export.gvm.export import Source, export
-from tests.conftest import ROOT
-from tests.golden.gvm.cases import CASES, FOLDER, bases, golden, unpack
+from tests.golden.gvm.cases import CASES, FOLDER, golden
 from tests.media.test_video import cut_fast_start, empty_zip, sound_alone, truncated, write
 
 CLIP = FOLDER / "videos" / "clip12.mkv"
 SMALL = {"size": 96, "max_resolution": 128, "num_frames_per_batch": 8, "num_overlap_frames": 2}
 
 
-@pytest.fixture(scope="module")
-def matte_servers(launch, tmp_path_factory):
-    """Start a server for a case's checkpoint once."""
-    checkpoints = unpack(tmp_path_factory.mktemp("gvm"))
-    started = {}
-
-    def start(name, precision="fp32"):
-        arguments = bases(checkpoints, name)
-        key = (*map(str, arguments.values()), precision)
-        if key not in started:
-            repository = tmp_path_factory.mktemp("matte") / "repository"
-            export(Source(**arguments), "onnx", precision, repository, 1, verified=False)
-            for model in ("matte", "matte_sync"):
-                (repository / model).symlink_to(ROOT / "model_repository" / model)
-            started[key] = launch(repository)
-        return started[key]
-
-    return start
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def server(matte_servers):
     return matte_servers("a01_readme")
 
