@@ -39,12 +39,12 @@ def tensorrt() -> ModuleType:
     return import_module("tensorrt")
 
 
-def build(toolkit: ModuleType, onnx: bytes, profiles: Sequence[Profile], exact: bool) -> bytes:
+def build(toolkit: ModuleType, onnx: bytes | Path, profiles: Sequence[Profile], exact: bool) -> bytes:
     """Build an engine.
 
     Args:
         toolkit: `tensorrt`'s or `export.rtx.load`'s answer.
-        onnx: The ONNX file's bytes.
+        onnx: The ONNX file's bytes, or its path where its weights may lie beside it.
         profiles: One optimisation profile each, in Triton's numbering.
         exact: Keep float32 products float32; else TensorFloat-32 (10 bits of mantissa) is allowed.
 
@@ -59,7 +59,7 @@ def build(toolkit: ModuleType, onnx: bytes, profiles: Sequence[Profile], exact: 
     flag = getattr(toolkit.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)  # implied where it is gone
     network = builder.create_network(0 if flag is None else 1 << int(flag))
     parser = toolkit.OnnxParser(network, logger)
-    if not parser.parse(onnx):
+    if not (parser.parse_from_file(str(onnx)) if isinstance(onnx, Path) else parser.parse(onnx)):
         reason = parser.get_error(0).desc() if parser.num_errors else "no reason given"
         raise ExportError(f"TensorRT's parser refuses the network: {' '.join(reason.split())}")
     config = builder.create_builder_config()

@@ -6,7 +6,6 @@ Both read the same encoded clip and give out the same file, with the same settin
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -32,12 +31,13 @@ from atelier.serving import checkout
 from atelier.serving.launcher import LaunchError, Server
 from atelier.serving.options import ServerOptions, free_ports
 from perf import report
-from perf.lama import run_export
+from perf.lama import THREADS, run_export
 from perf.measure import PAUSE, BenchmarkError, interleave, ratios, summarise
 
 EAGER, SERVED = "eager", "served"
 TITLES = {EAGER: "eager PyTorch, in this process", SERVED: "served, gRPC (ONNX Runtime)"}
 OUTPUTS = ("alpha",)
+MODELS = ("gvm_unet", "gvm_vae_encoder", "gvm_vae_decoder")
 MAX_LEVELS = 2.0  # of 255, on average: thresholds move what lies within the tolerance of one
 RATE = Fraction(25)
 
@@ -99,6 +99,10 @@ def measure(settings: Settings, progress: Progress) -> dict[str, Any]:
         progress.update(task, description="starting Triton", total=2 * len(settings.windows))
         pipeline = MattingPipeline.from_pretrained(checkpoint, None, None, "svd")
         cases = []
+        for model in MODELS:
+            with (repository / model / "config.pbtxt").open("a", encoding="utf-8") as config:
+                for name in THREADS["onnxruntime"]:
+                    config.write(f'parameters {{ key: "{name}" value {{ string_value: "{settings.threads}" }} }}\n')
         with _serve(repository) as server, Client(server.grpc_url, timeout=3600) as client:
             release = client.status().version
             for window in settings.windows:
@@ -227,7 +231,9 @@ def main(checkpoint: str, clip: str, asked: str) -> None:
     torch.set_num_threads(wanted["threads"])
     pipeline = MattingPipeline.from_pretrained(checkpoint, None, None, "svd")
     _eager(Path(clip), pipeline, wanted["job"])
-    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.1f}\n")
+    # Not ru_maxrss, which a child process takes over from its parent.
+    peak = next(line for line in Path("/proc/self/status").read_text("ascii").splitlines() if line.startswith("VmHWM"))
+    sys.stdout.write(f"{int(peak.split()[1]) / 1024:.1f}\n")
 
 
 if __name__ == "__main__":

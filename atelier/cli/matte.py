@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from atelier.client import Client, InvalidRequest
-from atelier.client.matting import Folder, MatteProgress
+from atelier.client.matting import Folder, MatteProgress, stem_of
 
 STATE = ".matte.json"
-"""Beside the pictures while they are not all there: what they belong to."""
+"""Beside the pictures: what they belong to, and the report when they are all there."""
 LONGEST = 86400.0
 
 
@@ -81,7 +82,8 @@ def command(
     }
     wanted = [name.strip() for name in outputs.split(",") if name.strip() and name.strip() != "images"]
     job = _Job(video, output, {name: value for name, value in settings.items() if value is not None})
-    files = {"codec": codec, "estimate_foreground": estimate_foreground, "image_rate": image_rate or 25.0}
+    files: dict[str, Any] = {"codec": codec, "estimate_foreground": estimate_foreground}
+    files |= {name: settings[name] for name in ("image_rate", "max_frames") if settings[name] is not None}
     videos = None if output_image_seq_only or not wanted else _Videos(wanted, background, files)
     found = job.matte(url, timeout)
     written = [job.pictures]
@@ -89,7 +91,7 @@ def command(
         written += videos.compose(video, output, job)
     if report is not None:
         _write_text(report, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-    for warning in found.get("warnings", []):
+    for warning in [*found.get("warnings", []), *(videos.warnings if videos is not None else [])]:
         sys.stderr.write(f"{warning}\n")
     for path in written:
         typer.echo(str(path))
@@ -105,24 +107,35 @@ class _Job:
         if not video.exists():
             raise InvalidRequest(f"{video} is not there.")
         self._video, self._output, self._settings = video, output, settings
-        self.stem = video.stem if video.is_file() else video.name
+        self.stem = stem_of(video)
         self.pictures = output / self.stem
+        if self.pictures.resolve() == video.resolve():
+            raise InvalidRequest(f"The pictures would come into {video} itself; choose another --output.")
         self._state = self.pictures / STATE
+        if self.alphas() and not self._state.is_file():
+            raise InvalidRequest(
+                f"{self.pictures} holds pictures that this command did not make; they stay as they are."
+            )
 
     def matte(self, url: str, timeout: float) -> dict[str, Any]:
         """Fetch the pictures that are not there yet; the report of the last run that fetched any."""
         key = self._key()
         known = self._known(key)
-        if "report" in known:
+        there = len(self.alphas())
+        if known and there == known.get("report", {}).get("frames"):
             return dict(known["report"])
-        done = len(self.alphas()) if known else 0
         if not known:
-            for old in self.alphas():
+            there = 0
+            for old in self.pictures.glob("[0-9]*.png"):
                 old.unlink()
-        self.pictures.mkdir(parents=True, exist_ok=True)
-        _write_text(self._state, json.dumps({"key": key}))
-        if done:
-            sys.stderr.write(f"{done} pictures are there already.\n")
+        done = max(0, there - 1)  # the last one once more: what is to come may be nothing
+        if "seed" not in self._settings and self._settings.get("noise_type") == "gaussian":
+            self._settings["seed"] = known.get("seed", secrets.randbelow(2**63))
+        state = {"key": key, "seed": self._settings.get("seed")}
+        _make_folder(self.pictures)
+        _write_text(self._state, json.dumps(state))
+        if there:
+            sys.stderr.write(f"{there} pictures are there already.\n")
         with _bar(self._video.name) as show, Client(url, timeout=timeout) as client:
             result = client.matte(
                 self._video,
@@ -134,8 +147,14 @@ class _Job:
                 first_frame=done,
                 **self._settings,
             )
-        _write_text(self._state, json.dumps({"key": key, "report": result.report}))
-        return result.report
+        report = {**result.report, "frames": len(self.alphas())}
+        if there:
+            report["warnings"] = [
+                *report["warnings"],
+                f"Gone on with at frame {done}: seconds and windows are from there.",
+            ]
+        _write_text(self._state, json.dumps({**state, "report": report}))
+        return report
 
     def alphas(self) -> list[Path]:
         """The pictures that are there without a gap."""
@@ -171,6 +190,8 @@ class _Videos:
 
     def __init__(self, outputs: list[str], background: str | None, settings: dict[str, Any]) -> None:
         try:
+            from pydantic import ValidationError
+
             from atelier.matting.files import Part
             from atelier.matting.job import JobSettings, check_names, compose_clip
         except ModuleNotFoundError as error:
@@ -179,14 +200,16 @@ class _Videos:
                 "alone (--output-image-seq-only)."
             ) from None
         self._outputs, self._compose, self._part = outputs, compose_clip, Part
-        self._background = None
+        self._background, self.warnings = None, list[str]()
         if background is not None:
             file = Path(background)
             self._background = file.read_bytes() if file.is_file() else background.encode("utf-8")
         try:
             self._settings = JobSettings.model_validate(settings)
-        except ValueError:
-            raise InvalidRequest(f"There is no codec {settings['codec']!r}.") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]) if first["loc"] else "a setting"
+            raise InvalidRequest(f"{name} is {settings.get(name)!r}: {first['msg']}.") from None
         check_names(outputs, self._settings, self._background)
 
     def compose(self, video: Path, output: Path, job: _Job) -> list[Path]:
@@ -197,6 +220,8 @@ class _Videos:
                 for event in self._compose(video, job.alphas(), self._settings, self._outputs, self._background):
                     if isinstance(event, self._part):
                         folder.write(event.name, event.offset, event.data)
+                    elif isinstance(event, dict):
+                        self.warnings = event["warnings"]
                     else:
                         show(event)
             return list(folder.finish())
@@ -215,13 +240,21 @@ def _bar(words: str) -> Iterator[Any]:
         TextColumn("{task.fields[rate]:.2f} frames/s"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(words, total=None, rate=0.0)
 
         def show(now: MatteProgress) -> None:
             progress.update(task, completed=now.done, total=now.of, rate=now.rate)
 
         yield show
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidRequest(f"{path} cannot be made ({error.strerror}).") from None
 
 
 def _write_text(path: Path, text: str) -> None:

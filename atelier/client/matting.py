@@ -30,6 +30,8 @@ INTEGERS = (
     "first_frame",
 )
 TEXTS = ("mode", "noise_type", "windows", "codec")
+LARGEST = 2**31 - 2**24
+"""Bytes of a video: gRPC's own limit, with room for the background and the rest of the request."""
 FLAGS = ("output_image_seq_only", "estimate_foreground")
 
 
@@ -71,7 +73,10 @@ def matte_inputs(
     Raises:
         InvalidRequest: a value is of a type that the server does not take, or a setting is not known.
     """
-    inputs: dict[str, NDArray[Any]] = {"VIDEO": strings(_content("video", video))}
+    content = _content("video", video)
+    if len(content) > LARGEST:
+        raise InvalidRequest(f"The video has {len(content)} bytes; {LARGEST} are the most that a request carries.")
+    inputs: dict[str, NDArray[Any]] = {"VIDEO": strings(content)}
     if outputs is not None:
         if isinstance(outputs, str) or not outputs:
             raise InvalidRequest(f"outputs is {shown(outputs)}; accepted: a list of names.")
@@ -85,6 +90,12 @@ def matte_inputs(
         if value is not None:
             inputs[name.upper()] = _setting(name, value)
     return inputs
+
+
+def stem_of(video: str | Path) -> str:
+    """What the names of its files begin with: a file's without its ending, a folder's whole."""
+    path = Path(video)
+    return path.resolve().name if path.is_dir() else path.stem
 
 
 def _setting(name: str, value: Any) -> NDArray[Any]:
@@ -142,14 +153,16 @@ class Folder:
     def __init__(self, folder: Path, stem: str, *, keep: bool = False) -> None:
         self._folder, self._stem, self._keep = folder, stem, keep
         self._open: dict[str, Any] = {}
+        self._whole: list[str] = []
         self._done: list[Path] = []
 
     def write(self, name: str, offset: int, data: bytes) -> None:
         """Put bytes where they belong."""
         path = self._path(name)
         if name not in self._open:
-            if self._keep:  # a picture is whole when the next one begins
-                self._settle([other for other in self._open if "/" in other])
+            # A picture is whole when the next one of its folder begins; videos grow until the end.
+            home = PurePosixPath(name).parent
+            self._close([other for other in self._open if "/" in other and PurePosixPath(other).parent == home])
             path.parent.mkdir(parents=True, exist_ok=True)
             self._open[name] = path.with_name(f"{path.name}.partial").open("wb")
         file = self._open[name]
@@ -158,20 +171,28 @@ class Folder:
 
     def finish(self) -> tuple[Path, ...]:
         """Give every file its name."""
-        self._settle(list(self._open))
+        self._close(list(self._open))
+        self._settle()
         return tuple(self._done)
 
-    def _settle(self, names: Sequence[str]) -> None:
+    def _close(self, names: Sequence[str]) -> None:
         for name in names:
             self._open.pop(name).close()
-            path = self._path(name)
+            self._whole.append(name)
+        if self._keep:
+            self._settle()
+
+    def _settle(self) -> None:
+        while self._whole:
+            path = self._path(self._whole.pop(0))
             path.with_name(f"{path.name}.partial").replace(path)
             self._done.append(path)
 
     def discard(self) -> None:
-        """Remove what is not whole."""
-        for name, file in self._open.items():
+        """Remove what has not got its name."""
+        for file in self._open.values():
             file.close()
+        for name in (*self._open, *self._whole):
             path = self._path(name)
             path.with_name(f"{path.name}.partial").unlink(missing_ok=True)
 
@@ -204,15 +225,11 @@ async def run_matte(
     files, report = Folder(folder, stem, keep=keep), None
     try:
         async for answer in transport.stream("matte", inputs, timeout=timeout, request_id=request_id):
-            with reading(transport.url):
-                if "PROGRESS" in answer:
-                    on_progress(MatteProgress(**json.loads(answer["PROGRESS"].item())))
-                if "CHUNK" in answer:
-                    header, data = answer["CHUNK"].reshape(-1)
-                    facts = json.loads(header)
-                    files.write(facts["name"], int(facts["offset"]), data)
-                if "REPORT" in answer:
-                    report = json.loads(answer["REPORT"].item())
+            progress, part, report = _read(answer, transport.url)
+            if progress is not None:
+                on_progress(progress)
+            if part is not None:
+                files.write(*part)
         if report is None:
             raise UnreadableAnswer(f"The answer of {transport.url} ends without a report.")
         return MatteResult(files.finish(), report)
@@ -239,14 +256,34 @@ async def run_matte_sync(
         AtelierError: see ``atelier.client``.
     """
     answer = await transport.infer("matte_sync", dict(inputs), timeout=timeout, request_id=request_id)
-    files = Folder(folder, stem)
     with reading(transport.url):
         report = json.loads(answer["REPORT"].item())
-        try:
-            with zipfile.ZipFile(io.BytesIO(answer["ARCHIVE"].item())) as archive:
-                for name in archive.namelist():
-                    files.write(name, 0, archive.read(name))
-            return MatteResult(files.finish(), report)
-        except OSError as error:
-            files.discard()
-            raise InvalidRequest(f"{error.filename or folder} cannot be written ({error.strerror}).") from None
+        archive = zipfile.ZipFile(io.BytesIO(answer["ARCHIVE"].item()))
+    files = Folder(folder, stem)
+    try:
+        for name in archive.namelist():
+            with reading(transport.url):
+                data = archive.read(name)
+            files.write(name, 0, data)
+        return MatteResult(files.finish(), report)
+    except OSError as error:
+        files.discard()
+        raise InvalidRequest(f"{error.filename or folder} cannot be written ({error.strerror}).") from None
+    except BaseException:
+        files.discard()
+        raise
+
+
+def _read(
+    answer: Mapping[str, NDArray[Any]], url: str
+) -> tuple[MatteProgress | None, tuple[str, int, bytes] | None, dict[str, Any] | None]:
+    """Progress, a file's name with an offset and bytes, and the report: what of them a response holds."""
+    with reading(url):
+        progress = MatteProgress(**json.loads(answer["PROGRESS"].item())) if "PROGRESS" in answer else None
+        part = None
+        if "CHUNK" in answer:
+            header, data = answer["CHUNK"].reshape(-1)
+            facts = json.loads(header)
+            part = str(facts["name"]), int(facts["offset"]), bytes(data)
+        report: dict[str, Any] | None = json.loads(answer["REPORT"].item()) if "REPORT" in answer else None
+        return progress, part, report

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atelier.client.errors import InvalidRequest, ServerError, UnreadableAnswer, reading
-from atelier.client.matting import MatteProgress, MatteResult, matte_inputs, run_matte, run_matte_sync
+from atelier.client.matting import MatteProgress, MatteResult, matte_inputs, run_matte, run_matte_sync, stem_of
 from atelier.client.pictures import to_file
 from atelier.client.requests import check_text, check_timeout, flag, integer, strings
 from atelier.client.shared import Inputs, Outputs
@@ -192,7 +192,7 @@ class AsyncClient:
             AtelierError: see ``atelier.client``; files that are not whole are removed.
         """
         if name is None:
-            name = Path(video).stem if isinstance(video, str | Path) else "video"
+            name = stem_of(video) if isinstance(video, str | Path) else "video"
         inputs = matte_inputs(video, outputs, background, settings)
         where, deadline = Path(folder), self._timeout if timeout is None else timeout
         if self._transport.is_grpc:

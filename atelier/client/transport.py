@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
+import grpc.aio
 import tritonclient.grpc as grpc_client
 import tritonclient.grpc.aio as grpc_aio
 import tritonclient.http as http_client
@@ -18,6 +17,7 @@ import tritonclient.http.aio as http_aio
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from atelier.client.addresses import is_loopback, split
 from atelier.client.errors import (
     AtelierError,
     DeadlineExceeded,
@@ -38,7 +38,6 @@ from atelier.client.requests import (
     check_inputs,
     check_outputs,
     check_text,
-    shown,
     strings,
 )
 from atelier.client.shared import Inputs, Load, Mapped, NoRoom, Outputs, Segment, collect, place
@@ -68,7 +67,7 @@ class Transport:
     """
 
     def __init__(self, url: str, *, shared_memory: bool, headers: Mapping[str, str] | None = None) -> None:
-        self._scheme, self._address = _split(url)
+        self._scheme, self._address = split(url)
         self.url = url
         self._tensors = http_client if self._scheme.startswith("http") else grpc_client
         self._headers = check_headers(headers)
@@ -105,7 +104,7 @@ class Transport:
         if self._tensors is http_client:
             # The deadline of each call is ours; the library's own would cut long ones.
             return http_aio.InferenceServerClient(self._address, conn_timeout=None, ssl=tls)
-        options = LOOPBACK_OPTIONS if _is_loopback(self._address) else None
+        options = LOOPBACK_OPTIONS if is_loopback(self._address) else None
         return grpc_aio.InferenceServerClient(self._address, ssl=tls, channel_args=options)
 
     async def close(self) -> None:
@@ -192,7 +191,9 @@ class Transport:
         async def requests() -> AsyncIterator[dict[str, Any]]:
             yield request
 
-        answers = self._client.stream_infer(requests(), headers=dict(self._headers), stream_timeout=deadline.left)
+        # Without the header an error in the stream comes as words alone. Our own deadline comes first.
+        headers = {**self._headers, "triton_grpc_error": "true"}
+        answers = self._client.stream_infer(requests(), headers=headers, stream_timeout=deadline.left + 1)
         try:
             while True:
                 result, error = await self._bounded(anext(answers), deadline)
@@ -343,6 +344,8 @@ class Transport:
             raise DeadlineExceeded(f"No answer from {self.url} within {until.seconds:g} s.") from None
         except InferenceServerException as error:
             raise translate(error, self.url) from None
+        except grpc.aio.AioRpcError as error:  # of a stream, where tritonclient leaves them as they are
+            raise translate(InferenceServerException(error.details(), str(error.code())), self.url) from None
         except (aiohttp.ClientError, OSError) as error:
             raise ServerUnavailable(f"No server answers at {self.url}: {error}") from None
         except asyncio.CancelledError:
@@ -356,31 +359,6 @@ class Transport:
         except Exception as error:
             kind = type(error).__name__
             raise UnreadableAnswer(f"The answer of {self.url} cannot be read ({kind}: {error}).") from error
-
-
-def _split(url: Any) -> tuple[str, str]:
-    """Scheme and address of a URL; without a scheme it is gRPC."""
-    said = f"{shown(url)} is no server address; accepted: localhost:8001 (gRPC), http://localhost:8000, [::1]:8001."
-    if not isinstance(url, str) or not url.isprintable() or " " in url:
-        raise InvalidRequest(said)
-    try:
-        parts = urlsplit(url if "://" in url else f"grpc://{url}")
-        valid = parts.scheme in ("grpc", "grpcs", "http", "https") and parts.hostname and parts.port
-    except ValueError:  # an odd port, or brackets around what is no IPv6 address
-        raise InvalidRequest(said) from None
-    path = parts.path.rstrip("/")
-    if not valid or parts.query or parts.fragment or (path and parts.scheme.startswith("grpc")):
-        raise InvalidRequest(said)
-    return parts.scheme, parts.netloc + path
-
-
-def _is_loopback(address: str) -> bool:
-    """Whether it is this machine, by name or number."""
-    host = urlsplit(f"//{address}").hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _array_of(given: NDArray[Any] | Mapped) -> NDArray[Any]:

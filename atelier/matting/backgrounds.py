@@ -32,10 +32,19 @@ class Background:
     def __init__(self, kind: str, pictures: Iterator[Pixels], close: Callable[[], None] = lambda: None) -> None:
         self.kind, self._pictures, self.close = kind, pictures, close
         self._fitted: Pixels | None = None
+        self._last: Pixels | None = None
+
+    def skip(self, frames: int) -> None:
+        """Pass over the pictures of frames that are not wanted."""
+        for _ in range(frames):
+            picture = next(self._pictures, None)
+            if picture is None:
+                return
+            self._last = picture
 
     def next(self, height: int, width: int) -> Pixels:
         """The next picture, scaled to cover the frame and cut to it around its middle."""
-        picture = next(self._pictures, None)
+        picture = next(self._pictures, None if self._fitted is not None else self._last)
         if picture is not None:
             self._fitted = cover(picture, height, width)
         if self._fitted is None:
@@ -64,8 +73,11 @@ def read_background(source: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> B
         return Background("colour", iter([plain(colour)]))
     try:
         picture = decode_picture(source, name="BACKGROUND", max_pixels=max_pixels)
-    except InvalidInput:
-        reader = open_video(source, name="BACKGROUND", max_pixels=max_pixels)
+    except InvalidInput as refusal:
+        try:
+            reader = open_video(source, name="BACKGROUND", max_pixels=max_pixels)
+        except InvalidInput as error:
+            raise (error if "is not a PNG" in str(refusal) else refusal) from None
         return Background("video", (frame.pixels for frame in reader), reader.close)
     return Background("picture", iter([picture.rgb]))
 

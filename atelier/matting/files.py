@@ -91,16 +91,19 @@ class VideoFile:
         facts: of the video that the frames come from.
         alpha: whether frames have a fourth channel.
         audio: an open container whose sound is kept; closed with this.
+        cut_sound: whether the sound ends with the last frame.
 
     Raises:
         InvalidInput: the codec has no alpha.
     """
 
-    def __init__(self, name: str, codec: str, facts: Facts, *, alpha: bool = False, audio: Any = None) -> None:
+    def __init__(
+        self, name: str, codec: str, facts: Facts, *, alpha: bool = False, audio: Any = None, cut_sound: bool = False
+    ) -> None:
         chosen = find_codec(codec, alpha=alpha)
         self.name = name + chosen.suffix
         self._recorder = Recorder()
-        self._writer = VideoWriter(self._recorder, chosen, facts, alpha=alpha, audio=audio)
+        self._writer = VideoWriter(self._recorder, chosen, facts, alpha=alpha, audio=audio, cut_sound=cut_sound)
         self.audio, self.size = self._writer.audio, 0
 
     def write(self, pixels: NDArray[np.uint8], time: Fraction) -> None:
@@ -161,9 +164,16 @@ class PictureFiles:
 
 
 def new_file(
-    name: str, codec: str, facts: Facts, *, alpha: bool = False, audio: Any = None
+    name: str,
+    codec: str,
+    facts: Facts,
+    *,
+    alpha: bool = False,
+    audio: Any = None,
+    cut_sound: bool = False,
+    first: int = 0,
 ) -> VideoFile | PictureFiles:
-    """A video, or pictures where the codec is ``png``.
+    """A video, or pictures from a number on where the codec is ``png``.
 
     Raises:
         InvalidInput: there is no such codec, or it has no alpha.
@@ -171,5 +181,5 @@ def new_file(
     if codec == "png":
         if audio is not None:
             audio.close()
-        return PictureFiles(name)
-    return VideoFile(name, codec, facts, alpha=alpha, audio=audio)
+        return PictureFiles(name, first)
+    return VideoFile(name, codec, facts, alpha=alpha, audio=audio, cut_sound=cut_sound)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -41,7 +41,7 @@ class JobSettings(MattingSettings):
     estimate_foreground: bool = Field(
         False, description="take the background's colours out of what is partly transparent; costs time"
     )
-    image_rate: float = Field(25.0, gt=0, le=1000, description="frames a second of pictures in a zip")
+    image_rate: float = Field(25.0, ge=0.01, le=1000, description="frames a second of pictures in a zip")
     max_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, description="pixels of the largest frame that is decoded")
 
 
@@ -56,6 +56,7 @@ class MatteJob:
         background: a colour, or a file's bytes; for ``composite``.
         sources: where each setting came from, for the report.
         check: raises when nobody waits for the result any more.
+        seconds: filled in, per step.
     """
 
     video: bytes | Path
@@ -64,6 +65,7 @@ class MatteJob:
     background: bytes | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[], None] = lambda: None
+    seconds: MutableMapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def run_job(job: MatteJob, pipeline: MattingPipeline) -> Iterator[Event]:
     Raises:
         InvalidInput: the video, the background or the settings cannot be used.
     """
-    settings, run, began = job.settings, Run(), monotonic()
+    settings, run, began = job.settings, Run(seconds=job.seconds), monotonic()
     outputs = check_names(job.outputs, settings, job.background)
     with ExitStack() as stack:
         rate = Fraction(settings.image_rate).limit_denominator(1001)
@@ -135,6 +137,7 @@ def run_job(job: MatteJob, pipeline: MattingPipeline) -> Iterator[Event]:
         if job.background is not None:
             background = read_background(job.background, max_pixels=settings.max_pixels)
             stack.callback(background.close)
+            background.skip(settings.first_frame)
         times: deque[Fraction] = deque()
 
         def frames() -> Iterator[Frame]:
@@ -144,7 +147,7 @@ def run_job(job: MatteJob, pipeline: MattingPipeline) -> Iterator[Event]:
                 yield frame.pixels
 
         files = ResultFiles(outputs, settings, reader.facts, reader.audio, background)
-        stack.callback(files.close)
+        stack.callback(files.abandon)
         total = _least(reader.facts.frames, settings.max_frames)
         for shown, alpha in pipeline.stream(frames(), settings, run=run, check=job.check):
             with timed(run.seconds, "write"):
@@ -170,7 +173,7 @@ def compose_clip(
         background: a colour, or a file's bytes; for ``composite``.
 
     Yields:
-        Parts of files, and `Progress`.
+        Parts of files, `Progress`, and last what there is to warn of, under ``warnings``.
 
     Raises:
         InvalidInput: the video, a picture or the background cannot be used, or they do not fit.
@@ -184,7 +187,8 @@ def compose_clip(
         if behind is not None:
             stack.callback(behind.close)
         files = ResultFiles(outputs, settings, reader.facts, reader.audio, behind)
-        stack.callback(files.close)
+        stack.callback(files.abandon)
+        number = 0
         for number, (file, frame) in enumerate(zip(alphas, reader, strict=False), 1):
             grey = decode_picture(file.read_bytes(), name=file.name, max_pixels=settings.max_pixels).pixels[..., 0]
             if grey.shape != frame.pixels.shape[:2]:
@@ -192,8 +196,18 @@ def compose_clip(
             files.write(frame.pixels, grey.astype(np.float32) / np.float32(255), frame.time)
             yield from files.take()
             yield _progress(number, 0, len(alphas), monotonic() - began)
+        if number < len(alphas):
+            raise InvalidInput(f"{video.name} has {number} frames, and {len(alphas)} pictures belong to it.")
         files.close()
         yield from files.take()
+        yield {"warnings": _left_out(files, reader.facts)}
+
+
+def _left_out(files: ResultFiles, facts: Facts) -> list[str]:
+    """A sentence on sound that files cannot hold."""
+    if not facts.audio or not files.silent:
+        return []
+    return [f"The sound ({facts.audio}) was left out of {', '.join(files.silent)}: the file cannot hold it."]
 
 
 def _least(frames: int | None, limit: int | None) -> int | None:
@@ -215,12 +229,10 @@ def _report(
     files: ResultFiles,
     background: Background | None,
 ) -> dict[str, Any]:
-    used = job.settings.model_dump()
+    used = job.settings.model_dump(include=set(JobSettings.model_fields))  # paths of the server are nobody's business
     settings = {name: {"value": value, "source": job.sources.get(name, "request")} for name, value in used.items()}
     warnings = [*pipeline.warnings, *remarks(job.settings)]
-    silent = [file.name for name, file in files.files.items() if facts.audio and name != "alpha" and not file.audio]
-    if silent:
-        warnings.append(f"The sound ({facts.audio}) was left out of {', '.join(silent)}: the file cannot hold it.")
+    warnings += _left_out(files, facts)
     if facts.pixel_aspect != 1:
         warnings.append(f"Pixels of {facts.pixel_aspect} were made square: frames are {facts.width}x{facts.height}.")
     return {

@@ -86,7 +86,7 @@ class MattingPipeline:
         model_base: str | Path,
         unet_base: str | Path | None = None,
         lora_base: str | Path | None = None,
-        pretrain_type: str = "dav",
+        pretrain_type: str | None = "dav",
         *,
         device: str = "cpu",
         precision: str = "fp32",
@@ -97,7 +97,7 @@ class MattingPipeline:
             model_base: the folder with ``vae/``, ``scheduler/`` and, unless ``unet_base`` names another, ``unet/``.
             unet_base: a folder with ``unet/`` in it, or that folder itself.
             lora_base: a folder with an adapter, or the adapter's file; merged.
-            pretrain_type: ``svd`` or ``dav``; must be what the weights are.
+            pretrain_type: ``svd`` or ``dav``; must be what the weights are. None: whichever they are.
             device: PyTorch's name of it.
             precision: ``fp32`` or ``fp16``.
 
@@ -149,8 +149,8 @@ class MattingPipeline:
     ) -> Iterator[tuple[list[Frame], Array]]:
         """The alpha of a clip, as it comes. Held are a window, what waits for the decoder, and no more.
 
-        With ``ensemble_size`` above 1 and windows that overlap, the latents of the whole clip are held too: upstream's
-        copies stand behind each other when they are decoded.
+        With ``ensemble_size`` above 1 and windows that overlap, the whole clip is held, and refused where that is more
+        than ``max_held_pixels``: upstream's copies stand behind each other when they are decoded.
 
         Args:
             frames: uint8 [H, W, 3] RGB each, of one size.
@@ -210,6 +210,7 @@ class _Work:
                     )
                 if number >= settings.base:
                     held.append(frame)
+                self._check_held(held)
                 yield frame
 
         unwanted = settings.first_frame - settings.base
@@ -221,14 +222,32 @@ class _Work:
                 self._run.frames += len(shown)
                 yield shown, restored
             unwanted = max(0, unwanted - len(alpha))
+        if not self._run.frames:
+            raise InvalidInput(f"There are no frames at frame {settings.first_frame} and behind it.")
 
     def _check_size(self, geometry: Geometry) -> None:
         height, width = geometry.padded
-        frames = min(self._settings.num_frames_per_batch, self._settings.max_frames or 2**31)
-        if (pixels := frames * height * width) > self._settings.max_window_pixels:
+        settings, most = self._settings, self._settings.max_frames or 2**31
+        copies = settings.ensemble_size if settings.noise_type == "gaussian" else 1
+        window, chunk = min(settings.num_frames_per_batch, most) * copies, min(settings.decode_chunk_size, most)
+        for words, frames, name in (
+            ("A window", window, "num_frames_per_batch"),
+            ("A chunk", chunk, "decode_chunk_size"),
+        ):
+            if (pixels := frames * height * width) > settings.max_window_pixels:
+                raise InvalidInput(
+                    f"{words} of {frames} frames of {width}x{height} has {pixels} pixels; "
+                    f"{settings.max_window_pixels} are the most: lower {name} or max_resolution."
+                )
+
+    def _check_held(self, held: Sequence[Frame]) -> None:
+        """Frames wait for their alpha: a window and a chunk of them, or all where copies of the clip are cut together."""
+        height, width = held[-1].shape[:2] if held else (0, 0)
+        if len(held) * height * width > self._settings.max_held_pixels:
             raise InvalidInput(
-                f"A window of {frames} frames of {width}x{height} has {pixels} pixels; "
-                f"{self._settings.max_window_pixels} are the most: lower num_frames_per_batch or max_resolution."
+                f"{len(held)} frames of {width}x{height} would be held at once; "
+                f"{self._settings.max_held_pixels} pixels are the most: lower num_frames_per_batch and "
+                "decode_chunk_size, or, where ensemble_size is above 1, ask for windows disjoint or fewer max_frames."
             )
 
     def _encoded(self, frames: Iterator[Frame], geometry: Geometry) -> Iterator[Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -28,6 +29,11 @@ class FileSettings(Protocol):
     @property
     def estimate_foreground(self) -> bool:
         """Whether the old background's colours are taken out of what is partly transparent."""
+        ...
+
+    @property
+    def max_frames(self) -> int | None:
+        """Where the clip ends before its file does."""
         ...
 
     @property
@@ -62,7 +68,9 @@ class ResultFiles:
                 self.files[name] = PictureFiles(name, settings.first_frame)
             else:
                 sound = audio() if facts.audio and name != "alpha" else None
-                self.files[name] = new_file(name, settings.codec, facts, alpha=name == "rgba", audio=sound)
+                form: dict[str, Any] = {"alpha": name == "rgba", "audio": sound, "first": settings.first_frame}
+                form["cut_sound"] = settings.max_frames is not None
+                self.files[name] = new_file(name, settings.codec, facts, **form)
 
     def write(self, frame: Frame, alpha: NDArray[np.float32], time: Fraction) -> None:
         """Add a frame uint8 [H, W, 3] with its alpha float32 [H, W] in 0..1 to every file."""
@@ -96,3 +104,15 @@ class ResultFiles:
         """Complete all files."""
         for file in self.files.values():
             file.close()
+
+    def abandon(self) -> None:
+        """Let all files go that are not complete; what their encoders say of it is nobody's business."""
+        for file in self.files.values():
+            with suppress(Exception):
+                file.close()
+
+    @property
+    def silent(self) -> list[str]:
+        """Names of the videos that were to have sound and cannot hold it."""
+        videos = [file for name, file in self.files.items() if name != "alpha" and isinstance(file, VideoFile)]
+        return [file.name for file in videos if not file.audio]

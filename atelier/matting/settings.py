@@ -46,6 +46,12 @@ class MattingSettings(BaseSettings):
         description="pixels of a window's frames together, as the network sees them; memory grows with it",
     )
 
+    max_held_pixels: int = Field(
+        2**30,
+        ge=1024,
+        description="pixels of the video's own frames that wait for their alpha together, 3 bytes each",
+    )
+
     @property
     def overlap(self) -> int:
         """Frames that windows share; half a short window at most where the request named no number."""

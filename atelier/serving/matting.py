@@ -6,6 +6,7 @@ Importable only inside Triton's Python backend.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -21,10 +22,11 @@ from atelier.matting.job import DEFAULT_OUTPUTS, Event, JobSettings, MatteJob, P
 from atelier.matting.pipeline import MattingPipeline
 from atelier.matting.sampling import Sampler
 from atelier.serving.calls import call
+from atelier.serving.repository import latest_version
 from atelier.serving.request import Request
 from atelier.serving.settings import Settled
 
-NOT_OF_A_REQUEST = ("max_pixels", "max_window_pixels")
+NOT_OF_A_REQUEST = ("max_pixels", "max_window_pixels", "max_held_pixels")
 REQUEST_SETTINGS = {name.upper(): name for name in JobSettings.model_fields if name not in NOT_OF_A_REQUEST}
 """Optional inputs, tensor name to field."""
 
@@ -43,7 +45,9 @@ class MatteSettings(JobSettings):
     model_base: str = Field("", description="folder with vae, scheduler and unet (pytorch)")
     unet_base: str = Field("", description="folder with unet, where it lies elsewhere (pytorch)")
     lora_base: str = Field("", description="folder or file of a LoRA (pytorch)")
-    pretrain_type: Literal["svd", "dav"] = Field("svd", description="what the weights are (pytorch)")
+    pretrain_type: Literal["", "svd", "dav"] = Field(
+        "", description="what the weights must be; empty: either (pytorch)"
+    )
     device: str = Field("cuda", description="where the networks are (pytorch)")
     precision: Literal["fp32", "fp16"] = Field("fp16", description="of weights and computing (pytorch)")
     max_archive: int = Field(
@@ -91,29 +95,37 @@ def load_pipeline(settings: MatteSettings, repository: str) -> MattingPipeline:
         InvalidInput: the checkpoint of ``runtime`` pytorch cannot be used.
     """
     if settings.runtime == "triton":
-        sampler = _sampler(Path(repository).parent / "gvm_unet")
-        return MattingPipeline(ServedNetworks(settings.network_timeout, sampler))
+        sampler, warnings = _exported(Path(repository).parent / "gvm_unet")
+        return MattingPipeline(ServedNetworks(settings.network_timeout, sampler), warnings)
     if not settings.model_base:
         raise InvalidInput("runtime is pytorch, which needs model_base: the folder of the checkpoint.")
     return MattingPipeline.from_pretrained(
         settings.model_base,
         settings.unet_base or None,
         settings.lora_base or None,
-        settings.pretrain_type,
+        settings.pretrain_type or None,
         device=settings.device,
         precision=settings.precision,
     )
 
 
-def _sampler(folder: Path) -> Sampler:
-    """What the exporter wrote beside the network; the public checkpoint's without it."""
-    for file in sorted(folder.glob("*/model.*.json"), reverse=True):
+def _exported(folder: Path) -> tuple[Sampler, list[str]]:
+    """What the exporter wrote beside the network that is served: its sampler, and what there was to warn of.
+
+    The public checkpoint's sampler where nothing is written.
+    """
+    version = latest_version(folder)
+    for file in sorted((folder / str(version)).glob("model.*.json")):
         try:
             facts = json.loads(file.read_text(encoding="utf-8"))
-            return Sampler(int(facts["sampler"]["num_train_timesteps"]), float(facts["sampler"]["shift"]))
+            sampler = Sampler(int(facts["sampler"]["num_train_timesteps"]), float(facts["sampler"]["shift"]))
+            return sampler, [str(warning) for warning in facts.get("warnings", [])]
         except (OSError, ValueError, KeyError, TypeError):  # another program's file
             continue
-    return Sampler()
+    logging.getLogger(__name__).warning(
+        "Nothing says how gvm_unet was trained: its sampler is taken for the public one's."
+    )
+    return Sampler(), []
 
 
 def read_job(request: Request, settings: Settled[MatteSettings]) -> MatteJob:
@@ -129,6 +141,7 @@ def read_job(request: Request, settings: Settled[MatteSettings]) -> MatteJob:
         background=request.optional("BACKGROUND"),
         sources=settings.sources,
         check=request.raise_if_cancelled,
+        seconds=request.seconds,
     )
 
 

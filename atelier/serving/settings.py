@@ -83,8 +83,10 @@ def _validate(settings: type[S], data: Mapping[str, Any], where: Mapping[str, st
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         field = str(first["loc"][0]) if first["loc"] else ""
-        place = where.get(field, field.upper() or "The settings")
+        place = where.get(field, field.upper())
         accepted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        if not field:
+            raise InvalidInput(f"The settings do not go together: {accepted.rstrip('.')}.") from None
         shown = repr(data.get(field, first["input"]))
         if len(shown) > LONGEST_SHOWN:  # an error's text travels in headers, whose size is limited
             shown = f"{shown[:LONGEST_SHOWN]}…"

@@ -12,9 +12,8 @@ import torch
 from atelier.matting.checkpoint import Checkpoint, load
 from export import engine, rtx
 from export.artefact import publish, sha256, staging
-from export.errors import ExportError
 from export.gvm import verify
-from export.gvm.graphs import GRAPHS, LARGEST, Graph, Precision, run_onnx, write_onnx
+from export.gvm.graphs import GRAPHS, Graph, Precision, run_onnx, write_onnx
 
 Target = Literal["onnx", "tensorrt"]
 SUFFIX: dict[Target, str] = {"onnx": "onnx", "tensorrt": "plan"}
@@ -142,9 +141,7 @@ def _write(graph: Graph, checkpoint: Checkpoint, target: Target, precision: Prec
 
 
 def _engine(toolkit: object, graph: Graph, path: Path, precision: Precision) -> bytes:
-    if path.stat().st_size > LARGEST or path.with_name(f"{path.name}.data").exists():
-        raise ExportError(f"{graph.model} is larger than 2 GB in {precision}: TensorRT takes fp16.")
-    return engine.build(toolkit, path.read_bytes(), [graph.profile()], precision == "fp32")
+    return engine.build(toolkit, path, [graph.profile()], precision == "fp32")
 
 
 def _description(
@@ -169,6 +166,7 @@ def _description(
         "lora": asdict(checkpoint.lora) if checkpoint.lora else None,
         "sampler": asdict(checkpoint.sampler),
         "synthetic": checkpoint.synthetic,
+        "warnings": list(checkpoint.warnings),
         "versions": versions,
         "verified": verify.as_json(differences, verify.TOLERANCE[precision]) if differences else None,
     }

@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from atelier.client import AsyncClient, Client, InvalidRequest, ServerError
+from atelier.client import AsyncClient, Client, DeadlineExceeded, InvalidRequest
 from atelier.client.matting import MatteProgress
 from atelier.media.video import open_video
 from tests.golden.gvm.cases import CASES, FOLDER, golden
@@ -137,7 +137,7 @@ def test_a_cancelled_request_stops_and_the_next_one_is_right(server, tmp_path):
 def test_a_deadline_stops_it_and_leaves_no_half_file(server, tmp_path):
     long = write(tmp_path / "long.mkv", 400)
     with Client(server.grpc_url) as client:
-        with pytest.raises(ServerError, match="within 3 s"):
+        with pytest.raises(DeadlineExceeded, match="within 3 s"):
             client.matte(long, tmp_path / "out", timeout=3, **SMALL)
         client.matte(CLIP, tmp_path / "next", max_frames=2, timeout=60, **SMALL)
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]

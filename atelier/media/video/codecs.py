@@ -39,13 +39,14 @@ class Codec:
     lossless: bool = False
 
 
-_MOV_AUDIO = frozenset({"aac", "mp3", "ac3", "alac"})
+_MOV_AUDIO = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
+_MP4_AUDIO = _MOV_AUDIO | {"opus", "flac"}
 
 CODECS: Mapping[str, Codec] = {
     codec.name: codec
     for codec in (
         # 4:2:0, which every player knows, has no odd sides.
-        Codec("h264", ".mp4", "libx264", "yuv420p", None, "yuv444p", {"crf": "12", "preset": "medium"}, _MOV_AUDIO),
+        Codec("h264", ".mp4", "libx264", "yuv420p", None, "yuv444p", {"crf": "12", "preset": "medium"}, _MP4_AUDIO),
         Codec(
             "prores4444",
             ".mov",
@@ -75,7 +76,7 @@ CODECS: Mapping[str, Codec] = {
             "bgra",
             "bgr0",
             {"level": "3"},
-            _MOV_AUDIO | {"opus", "vorbis", "flac", "pcm_s16le", "pcm_s24le"},
+            _MOV_AUDIO | {"opus", "vorbis", "flac", "dts", "truehd", "pcm_s16le", "pcm_s24le", "pcm_f32le"},
             lossless=True,
         ),
     )

@@ -22,6 +22,7 @@ class Facts:
         rotation: degrees, counter-clockwise, by which frames are turned upright.
         pixel_aspect: width of a stored pixel by its height; frames are given out with square ones.
         audio: codec of the first audio stream; None without.
+        start: seconds that the file gives its first frame, which counts as 0 here; its sound is moved with it.
     """
 
     width: int
@@ -33,6 +34,7 @@ class Facts:
     rotation: int = 0
     pixel_aspect: Fraction = Fraction(1)
     audio: str | None = None
+    start: Fraction = Fraction(0)
 
 
 @dataclass(frozen=True, eq=False)

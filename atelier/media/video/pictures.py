@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
@@ -72,8 +74,11 @@ class PictureReader:
     @classmethod
     def of_archive(cls, file: Any, **arguments: Any) -> PictureReader:
         """The pictures of a zip."""
-        archive = zipfile.ZipFile(file)
         name = arguments["name"]
+        try:
+            archive = zipfile.ZipFile(file)
+        except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
+            raise InvalidInput(f"{name} is a zip that is damaged or cut short.") from None
 
         def read(entry: str) -> bytes:
             info = archive.getinfo(entry)
@@ -81,7 +86,15 @@ class PictureReader:
                 raise InvalidInput(f"{name}: {entry} is larger than {LARGEST_FILE} bytes.")
             try:
                 return archive.read(info)
-            except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError):
+            except (
+                zipfile.BadZipFile,
+                zlib.error,
+                lzma.LZMAError,
+                RuntimeError,
+                NotImplementedError,
+                EOFError,
+                OSError,
+            ):
                 raise InvalidInput(f"{name}: {entry} cannot be unpacked.") from None
 
         return cls(archive.namelist(), read, close=archive.close, **arguments)

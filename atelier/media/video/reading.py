@@ -63,7 +63,8 @@ class VideoReader:
     """
 
     def __init__(self, source: bytes | Path, *, name: str = "VIDEO", max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
-        self._source, self._name = source, name
+        self._source, self._name, self._max_pixels = source, name, max_pixels
+        self._unshown = 0
         self._container = self._open()
         if not self._container.streams.video:
             self._container.close()
@@ -88,6 +89,12 @@ class VideoReader:
             self._container.close()
             raise InvalidInput(f"{name} has no frames that can be decoded.")
         self.facts = self._facts(self._first)
+        if self.facts.width * self.facts.height > max_pixels:
+            self._container.close()
+            raise InvalidInput(
+                f"{name} has frames of {self.facts.width}x{self.facts.height} with square pixels; {max_pixels} pixels "
+                "are the most."
+            )
 
     def __enter__(self) -> VideoReader:
         return self
@@ -118,11 +125,15 @@ class VideoReader:
             start = time if start is None else start
             # Some files repeat a time or go back: each frame still comes after the one before it.
             last = max(time - start, last + self.facts.time_base) if count else Fraction(0)
+            if frame.width * frame.height > self._max_pixels:
+                raise InvalidInput(f"{self._name}: frame {count} is {frame.width}x{frame.height}, which is too large.")
             yield Timed(self._upright(frame), last)
             count += 1
             frame = next(frames, None)
-        if self.facts.frames is not None and count < self.facts.frames:
-            raise InvalidInput(f"{self._name} is cut short: {count} of its {self.facts.frames} frames are there.")
+        # What an edit list leaves out is counted by the file and not given out.
+        expected = None if self.facts.frames is None else self.facts.frames - self._unshown
+        if expected is not None and count < expected:
+            raise InvalidInput(f"{self._name} is cut short: {count} of its {expected} frames are there.")
 
     def _open(self) -> Any:
         file = io.BytesIO(self._source) if isinstance(self._source, bytes) else str(self._source)
@@ -137,7 +148,9 @@ class VideoReader:
 
     def _decoded(self) -> Iterator[Any]:
         try:
-            yield from self._container.decode(self._stream)
+            for packet in self._container.demux(self._stream):
+                self._unshown += packet.is_discard
+                yield from packet.decode()
         except (av.error.FFmpegError, OSError) as error:
             raise InvalidInput(f"{self._name} cannot be decoded: {error.strerror or type(error).__name__}.") from None
 
@@ -157,7 +170,8 @@ class VideoReader:
             codec=stream.codec_context.name,
             rotation=rotation,
             pixel_aspect=aspect,
-            audio=audio[0].codec_context.name if audio else None,
+            audio=audio[0].codec_context.codec.canonical_name if audio else None,
+            start=Fraction(0) if first.pts is None else first.pts * Fraction(first.time_base),
         )
 
     def _upright(self, frame: Any) -> NDArray[np.uint8]:

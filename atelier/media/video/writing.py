@@ -29,6 +29,7 @@ class VideoWriter:
         facts: of the video that the frames come from: rate and time base.
         alpha: whether frames have a fourth channel.
         audio: an open container of PyAV's whose first audio stream is copied; closed with this.
+        cut_sound: whether the sound ends with the last frame that is written; all of it is kept otherwise.
         width: of the frames, where they are not those of ``facts``.
         height: likewise.
 
@@ -44,10 +45,12 @@ class VideoWriter:
         *,
         alpha: bool = False,
         audio: Any = None,
+        cut_sound: bool = False,
         width: int = 0,
         height: int = 0,
     ) -> None:
         self._codec, self._alpha, self._source = codec, alpha, audio
+        self._cut_sound, self._facts, self._end = cut_sound, facts, Fraction(0)
         self._container: Any = av.open(file, "w", format=_FORMATS[codec.suffix])
         width, height = width or facts.width, height or facts.height
         pixels = codec.alpha if alpha else codec.odd if width % 2 or height % 2 else codec.opaque
@@ -67,12 +70,25 @@ class VideoWriter:
         if self._source is None or not self._source.streams.audio:
             return
         stream = self._source.streams.audio[0]
-        if stream.codec_context.name not in self._codec.audio:
+        name = stream.codec_context.codec.canonical_name
+        if name not in self._codec.audio:
             return
         self._sound = self._container.add_stream_from_template(stream)
-        self._packets = (packet for packet in self._source.demux(stream) if packet.dts is not None)
+        self._packets = self._moved(stream)
         self._waiting = next(self._packets, None)
-        self.audio = stream.codec_context.name
+        self.audio = name
+
+    def _moved(self, stream: Any) -> Iterator[Any]:
+        """The sound's packets, by the time of the first frame, which is 0 here."""
+        for packet in self._source.demux(stream):
+            if packet.dts is None:
+                continue
+            shift = round(self._facts.start / packet.time_base)
+            packet.dts -= shift
+            if packet.pts is not None:
+                packet.pts -= shift
+            if self._facts.start <= 0 or packet.dts + (packet.duration or 0) > 0:
+                yield packet
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -90,6 +106,7 @@ class VideoWriter:
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgba" if self._alpha else "rgb24")
         self._last = frame.pts = max(round(time / self._time_base), self._last + 1)
         frame.time_base = self._time_base
+        self._end = max(self._end, time + 1 / self._facts.rate)
         self._copy_audio(time)
         self._container.mux(self._stream.encode(frame))
 
@@ -99,16 +116,16 @@ class VideoWriter:
             return
         try:
             self._container.mux(self._stream.encode(None))
-            self._copy_audio((self._last + 1) * self._time_base)
+            self._copy_audio(self._end if self._cut_sound else None)
         finally:
             self._container.close()
             self._container = None
             if self._source is not None:
                 self._source.close()
 
-    def _copy_audio(self, until: Fraction) -> None:
-        """Packets up to a time, so that sound and pictures stand near each other in the file."""
-        while self._waiting is not None and self._waiting.dts * self._waiting.time_base <= until:
+    def _copy_audio(self, until: Fraction | None) -> None:
+        """Packets up to a time, so that sound and pictures stand near each other in the file; all without one."""
+        while self._waiting is not None and (until is None or self._waiting.dts * self._waiting.time_base < until):
             self._waiting.stream = self._sound
             self._container.mux_one(self._waiting)
             self._waiting = next(self._packets, None)

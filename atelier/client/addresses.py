@@ -1,0 +1,35 @@
+"""Addresses of servers."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+from urllib.parse import urlsplit
+
+from atelier.client.errors import InvalidRequest
+from atelier.client.requests import shown
+
+
+def split(url: Any) -> tuple[str, str]:
+    """Scheme and address of a URL; without a scheme it is gRPC."""
+    said = f"{shown(url)} is no server address; accepted: localhost:8001 (gRPC), http://localhost:8000, [::1]:8001."
+    if not isinstance(url, str) or not url.isprintable() or " " in url:
+        raise InvalidRequest(said)
+    try:
+        parts = urlsplit(url if "://" in url else f"grpc://{url}")
+        valid = parts.scheme in ("grpc", "grpcs", "http", "https") and parts.hostname and parts.port
+    except ValueError:  # an odd port, or brackets around what is no IPv6 address
+        raise InvalidRequest(said) from None
+    path = parts.path.rstrip("/")
+    if not valid or parts.query or parts.fragment or (path and parts.scheme.startswith("grpc")):
+        raise InvalidRequest(said)
+    return parts.scheme, parts.netloc + path
+
+
+def is_loopback(address: str) -> bool:
+    """Whether it is this machine, by name or number."""
+    host = urlsplit(f"//{address}").hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
