@@ -241,7 +241,7 @@ class _Work:
                 )
 
     def _check_held(self, held: Sequence[Frame]) -> None:
-        """Frames wait for their alpha: a window and a chunk of them, or all where copies of the clip are cut together."""
+        """Frames wait for their alpha: a window and a chunk, or all where copies of the clip are cut together."""
         height, width = held[-1].shape[:2] if held else (0, 0)
         if len(held) * height * width > self._settings.max_held_pixels:
             raise InvalidInput(
