@@ -64,9 +64,12 @@ def publish(staged: Path, description: Mapping[str, object], repository: Path, m
     sidecar.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     target = folder / staged.name
     data = staged.with_name(f"{staged.name}{EXTERNAL}")
-    if data.is_file():
+    beside = data.is_file()
+    if beside:
         data.replace(folder / data.name)
     staged.replace(target)
+    if not beside:
+        (folder / data.name).unlink(missing_ok=True)  # an earlier artefact's
     sidecar.replace(folder / sidecar.name)
     return target
 

@@ -11,7 +11,7 @@ import torch
 
 from atelier.matting.checkpoint import Checkpoint, load
 from export import engine, rtx
-from export.artefact import publish, sha256, staging
+from export.artefact import EXTERNAL, publish, sha256, staging
 from export.gvm import verify
 from export.gvm.graphs import GRAPHS, Graph, Precision, run_onnx, write_onnx
 
@@ -162,6 +162,7 @@ def _description(
         "target": target,
         "precision": precision,
         "sha256": sha256(artefact),
+        "data_sha256": sha256(data) if (data := artefact.with_name(f"{artefact.name}{EXTERNAL}")).is_file() else None,
         "checkpoint": {"name": source.model_base.resolve().name, "pretrain_type": checkpoint.unet.kind},
         "lora": asdict(checkpoint.lora) if checkpoint.lora else None,
         "sampler": asdict(checkpoint.sampler),

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import av
 import numpy as np
 import pytest
 
@@ -78,7 +79,64 @@ def test_http_answers_at_once(server, tmp_path):
     np.testing.assert_array_equal(alpha_of(over_http.files[0]), alpha_of(over_grpc.files[0]))
 
 
+def one_pixel(folder):
+    return write(folder / "dot.mkv", 2, encoder="ffv1", pixels="gray", size=(1, 1)).read_bytes()
+
+
+def sixteen_k(folder):
+    """15360 x 8640; black, so that it is written in no time."""
+    with av.open(str(folder / "16k.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 15360, 8640, "gray"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((8640, 15360), np.uint8), format="gray")))
+        container.mux(stream.encode(None))
+    return (folder / "16k.mkv").read_bytes()
+
+
+def broken_zip(folder):
+    return empty_zip(folder)[:-8] + b"\xff" * 8
+
+
+def gif(folder):
+    return write(folder / "plain.gif", 3, encoder="gif", pixels="rgb8").read_bytes()
+
+
+def one_frame(folder):
+    return write(folder / "one.mp4", 1).read_bytes()
+
+
+def wrong_extension(folder):
+    return write(folder / "clip.mp4", 3).rename(folder / "clip.txt")
+
+
+@pytest.mark.parametrize(("make", "frames"), [(gif, 3), (one_frame, 1), (wrong_extension, 3)])
+def test_what_looks_odd_and_is_not_is_matted(server, tmp_path, make, frames):
+    with Client(server.grpc_url) as client:
+        result = client.matte(make(tmp_path), tmp_path / "out", outputs=["alpha"], **SMALL)
+    assert result.report["frames"] == len(alpha_of(result.files[0])) == frames
+
+
+def test_the_report_names_no_folder_of_the_server(server, tmp_path):
+    with Client(server.grpc_url) as client:
+        result = client.matte(CLIP, tmp_path, outputs=["alpha"], max_frames=2, **SMALL)
+    assert not {"model_base", "lora_base", "device"} & result.report["settings"].keys()
+
+
+def test_half_precision_is_served_within_its_own_tolerance(matte_servers, tmp_path):
+    case = golden("a01_readme")
+    with Client(matte_servers("a01_readme", "fp16").grpc_url) as client:
+        given = {"outputs": ["alpha"], "codec": "ffv1", "ensemble_size": min(case.expected), **options_of(case)}
+        result = client.matte(FOLDER / "videos" / case.facts["video"], tmp_path, **given)
+    difference = np.abs(alpha_of(result.files[0])[:, ::2, ::2] / 255 - case.expected[min(case.expected)])
+    assert difference.mean() <= 0.01
+    assert np.quantile(difference, 0.99) <= 0.11  # thresholds move what they catch by a tenth
+
+
 REFUSED = {
+    "one pixel": (one_pixel, {}, "1x1; 2x2 pixels at least"),
+    "16k": (sixteen_k, {}, "pixels are the most"),
+    "broken zip": (broken_zip, {}, "damaged or cut short|no video that can be read"),
+    "behind the end": (None, {"first_frame": 500}, "no frames at frame"),
     "truncated mp4": (truncated, {}, "cut short"),
     "cut behind its index": (cut_fast_start, {}, "cut short|cannot be decoded"),
     "sound alone": (sound_alone, {}, "no video stream"),
