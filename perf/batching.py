@@ -40,10 +40,6 @@ SYSTEMS = tuple(TITLES)
 SERVED = {BRIDGE_ONNXRUNTIME: DEFAULT_PROFILE, BRIDGE_OPENVINO: CPU_PROFILE}
 LONG_SHARE = 0.3
 
-SECOND_INSTANCE = "instance_group [ { count: 1 } ]\n"
-"""Added to ONNX Runtime's configuration, so that both served systems have two: as `tune` proposes and OpenVINO's ships.
-ONNX Runtime's own ships with one, because that configuration serves GPUs too."""
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -85,8 +81,6 @@ def measure(settings: Settings, progress: Progress) -> dict[str, Any]:
     with ExitStack() as stack:
         client, url = stack.enter_context(_redis())
         made = stack.enter_context(lama.subject(settings.size, threads=settings.threads, seed=settings.seed))
-        with made.config(DEFAULT_PROFILE).open("a", encoding="utf-8") as config:
-            config.write(SECOND_INSTANCE)
         lists = {name: (f"{name}:short", f"{name}:long") for name in SYSTEMS}
         for name, profile in SERVED.items():
             server = stack.enter_context(lama.serve(made, profile))
@@ -258,9 +252,9 @@ def markdown(document: Mapping[str, Any]) -> str:
         f"`python -m perf batching`, commit {document['commit']}, on {report.describe(facts)}; load average at the "
         f"start {facts['load_average_at_start']}. {versions}.",
         f"Short pages of {short}, long ones of {long} (a quarter of what the old producers made), {LONG_SHARE:.0%} of "
-        f"them long; {settings['threads']} thread(s) each, and two instances of the served ones. Capacity, "
-        f"{settings['capacity']:.2f} pages a second, is the "
-        "slowest system's throughput in the burst; random arrivals (Poisson) come at shares of it, the same for all "
+        f"them long; {settings['threads']} thread(s) each. What is served has the instances that it ships with: "
+        "one of ONNX Runtime, whose configuration serves GPUs too, two of OpenVINO. Capacity, "
+        f"{settings['capacity']:.2f} pages a second, is the slowest system's throughput in the burst; random arrivals (Poisson) come at shares of it, the same for all "
         "four, one after another. Seconds are from the push to the notice of the answer.",
         "## The bridge against the old worker",
         "Both on ONNX Runtime, which shows what batching does; and the worker as it was, on eager PyTorch, against "
