@@ -227,7 +227,7 @@ def all_command(output: Output = report.RESULTS) -> None:
     regions_command(side=1024, output=output)
     regions_command(rounds=1, output=output)
     matting_command(output=output)
-    tune_command(seconds=6, output=output)
+    tune_command(size=SizeName.mini, output=output)
     sweep_command(ModelName.lama, output=output)
     sweep_command(ModelName.inpaint, concurrencies="1,2,4", shares="60,90", seconds=6, windows=5, output=output)
 

@@ -252,9 +252,11 @@ def markdown(document: Mapping[str, Any]) -> str:
         f"`python -m perf batching`, commit {document['commit']}, on {report.describe(facts)}; load average at the "
         f"start {facts['load_average_at_start']}. {versions}.",
         f"Short pages of {short}, long ones of {long} (a quarter of what the old producers made), {LONG_SHARE:.0%} of "
-        f"them long; {settings['threads']} thread(s) each. Capacity, {settings['capacity']:.2f} pages a second, is the "
-        "slowest system's throughput in the burst; random arrivals (Poisson) come at shares of it, the same for all "
-        "four, one after another. Seconds are from the push to the notice of the answer.",
+        f"them long; {settings['threads']} thread(s) each. What is served has the instances that it ships with: "
+        "one of ONNX Runtime, whose configuration serves GPUs too, two of OpenVINO. Capacity, "
+        f"{settings['capacity']:.2f} pages a second, is the slowest system's throughput in the burst; random arrivals "
+        "(Poisson) come at shares of it, the same for all four, one after another. Seconds are from the push to the "
+        "notice of the answer.",
         "## The bridge against the old worker",
         "Both on ONNX Runtime, which shows what batching does; and the worker as it was, on eager PyTorch, against "
         "what is shipped for a CPU, OpenVINO.",

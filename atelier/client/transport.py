@@ -184,7 +184,6 @@ class Transport:
             "model_name": model,
             "inputs": tensors,
             "request_id": request_id or uuid.uuid4().hex[:12],
-            "enable_empty_final_response": True,
             "timeout": max(1, int(deadline.left * 1e6)),
         }
 
@@ -195,17 +194,15 @@ class Transport:
         headers = {**self._headers, "triton_grpc_error": "true"}
         answers = self._client.stream_infer(requests(), headers=headers, stream_timeout=deadline.left + 1)
         try:
-            while True:
-                result, error = await self._bounded(anext(answers), deadline)
+            # One request a stream: where the server ends it, all answers are there.
+            while (answer := await self._bounded(anext(answers, None), deadline)) is not None:
+                result, error = answer
                 if error is not None:
                     raise translate(error, self.url)
-                response = result.get_response()
                 with reading(self.url):
                     found = {name: _array(result, name) for name in _names(result)}
                 if found:
                     yield found
-                if response.parameters["triton_final_response"].bool_param:
-                    return
         finally:
             answers.cancel()
 
