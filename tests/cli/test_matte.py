@@ -140,7 +140,7 @@ def test_each_failure_is_one_line(url, tmp_path):
 
     assert "none.mp4 is not there" in said("none.mp4", "--url", url)
     assert "No server answers at" in said(CLIP, "--url", f"localhost:{port}")
-    assert "There is no codec 'av1'" in said(CLIP, "--url", url, "--codec", "av1")
+    assert "codec is 'av1'" in said(CLIP, "--url", url, "--codec", "av1")
     assert "h264 holds no transparency" in said(CLIP, "--url", url, "--outputs", "rgba")
     assert "BACKGROUND" in said(CLIP, "--url", url, "--outputs", "composite")
     assert "NUM_FRAMES_PER_BATCH is -2" in said(CLIP, "--url", url, "--num-frames-per-batch", "-2")

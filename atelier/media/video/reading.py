@@ -81,7 +81,8 @@ class VideoReader:
                 f"{name} has frames of {context.width}x{context.height}; {max_pixels} pixels are the most."
             )
         try:
-            self._first = next(self._decoded(), None)
+            self._frames = self._decoded()  # one for all: what its decoder holds back is not in the file any more
+            self._first = next(self._frames, None)
         except InvalidInput:
             self._container.close()
             raise
@@ -118,7 +119,6 @@ class VideoReader:
         """
         count, start, last = 0, None, Fraction(-1)
         frame = self._first
-        frames = self._decoded()
         while frame is not None:
             given = None if frame.pts is None else frame.pts * frame.time_base
             time = given if given is not None else (last + 1 / self.facts.rate if count else Fraction(0))
@@ -129,7 +129,7 @@ class VideoReader:
                 raise InvalidInput(f"{self._name}: frame {count} is {frame.width}x{frame.height}, which is too large.")
             yield Timed(self._upright(frame), last)
             count += 1
-            frame = next(frames, None)
+            frame = next(self._frames, None)
         # What an edit list leaves out is counted by the file and not given out.
         expected = None if self.facts.frames is None else self.facts.frames - self._unshown
         if expected is not None and count < expected:
