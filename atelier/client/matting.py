@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atelier.client.errors import InvalidRequest, UnreadableAnswer, reading
+from atelier.client.errors import AtelierError, InvalidRequest, UnreadableAnswer, reading
 from atelier.client.requests import check_text, flag, integer, is_whole, shown, strings
 from atelier.client.transport import Transport
 
@@ -233,6 +233,9 @@ async def run_matte(
         if report is None:
             raise UnreadableAnswer(f"The answer of {transport.url} ends without a report.")
         return MatteResult(files.finish(), report)
+    except AtelierError:  # DeadlineExceeded is an OSError too
+        files.discard()
+        raise
     except OSError as error:
         files.discard()
         raise InvalidRequest(f"{error.filename or folder} cannot be written ({error.strerror}).") from None
@@ -266,6 +269,9 @@ async def run_matte_sync(
                 data = archive.read(name)
             files.write(name, 0, data)
         return MatteResult(files.finish(), report)
+    except AtelierError:  # DeadlineExceeded is an OSError too
+        files.discard()
+        raise
     except OSError as error:
         files.discard()
         raise InvalidRequest(f"{error.filename or folder} cannot be written ({error.strerror}).") from None
