@@ -49,6 +49,8 @@ INVALID = ("StatusCode.INVALID_ARGUMENT", "StatusCode.UNIMPLEMENTED", "StatusCod
 UNAVAILABLE = ("StatusCode.UNAVAILABLE", "503")
 NOT_FOUND = ("StatusCode.NOT_FOUND", "404")
 
+_CODE = re.compile(r"\[([A-Z_]+)\] ")
+_STATUS = {"INVALID_ARG": INVALID[0], "UNAVAILABLE": UNAVAILABLE[0]}
 _REQUEST_ID = re.compile(r"\[request id: [^\]]*\] ")
 
 
@@ -80,6 +82,25 @@ def translate(error: InferenceServerException, url: str) -> AtelierError:
         lost = any(words in message for words in ("onnect", "Socket closed", "Server exiting", "GOAWAY"))
         return ServerUnavailable(f"No server answers at {url}: {message}" if lost else message)
     return ServerError(message)
+
+
+def translate_streamed(error: InferenceServerException, url: str) -> AtelierError:
+    """The exception for an answer within a stream, where gRPC carries no status.
+
+    Our models begin the message with their code (`atelier.serving.stream`); what Triton itself refuses of a request
+    begins with the request's id; of the rest the words decide.
+    """
+    message = (error.message() or "").strip()
+    text = _REQUEST_ID.sub("", message, count=1)
+    if code := _CODE.match(message):
+        status, message = _STATUS.get(code[1], ""), message[code.end() :]
+    elif any(words in message for words in ("maximum queue size", "imeout expired", "This protocol is restricted")):
+        status = UNAVAILABLE[0]
+    elif text.startswith("Request for unknown model"):
+        status = NOT_FOUND[0]
+    else:
+        status = INVALID[0] if text != message else ""
+    return translate(InferenceServerException(message, status), url)
 
 
 def _translate_missing(message: str, url: str) -> AtelierError:

@@ -30,6 +30,7 @@ from atelier.client.errors import (
     UnreadableAnswer,
     reading,
     translate,
+    translate_streamed,
 )
 from atelier.client.regions import Refused, Regions
 from atelier.client.requests import (
@@ -190,15 +191,15 @@ class Transport:
         async def requests() -> AsyncIterator[dict[str, Any]]:
             yield request
 
-        # Without the header an error in the stream comes as words alone. Our own deadline comes first.
-        headers = {**self._headers, "triton_grpc_error": "true"}
+        # Not with the header triton_grpc_error, at which Triton 2.51 dies. Our own deadline comes before gRPC's.
+        headers = dict(self._headers)
         answers = self._client.stream_infer(requests(), headers=headers, stream_timeout=deadline.left + 1)
         try:
             # One request a stream: where the server ends it, all answers are there.
             while (answer := await self._bounded(anext(answers, None), deadline)) is not None:
                 result, error = answer
                 if error is not None:
-                    raise translate(error, self.url)
+                    raise translate_streamed(error, self.url)
                 with reading(self.url):
                     found = {name: _array(result, name) for name in _names(result)}
                 if found:

@@ -53,7 +53,8 @@ class StreamModel(Model[Settings], Generic[Settings, Job]):
         except Exception as error:
             code, message = self.translate(request, error)
             outcome = code.lower()
-            refusal = pb_utils.TritonError(message, getattr(pb_utils.TritonError, code))
+            # Within a stream gRPC carries no status: the words begin with it.
+            refusal = pb_utils.TritonError(f"[{code}] {message}", getattr(pb_utils.TritonError, code))
             sender.send(pb_utils.InferenceResponse(error=refusal))
         finally:
             self.metrics.answered(outcome, request.seconds)
