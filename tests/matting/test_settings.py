@@ -24,6 +24,7 @@ def test_defaults_are_the_guide_s():
         "windows": "overlapping",
         "first_frame": 0,
         "max_window_pixels": 2**26,
+        "max_held_pixels": 2**30,
     }
 
 
