@@ -130,9 +130,9 @@ def batching_command(
 @app.command("matting")
 def matting_command(
     size: Annotated[str, typer.Option(help="The network, random: tiny, or full: the public one's size.")] = "tiny",
-    width: Annotated[int, typer.Option(min=32, max=8192, help="Pixels of the clip, a multiple of 32.")] = 512,
-    height: Annotated[int, typer.Option(min=32, max=8192, help="Likewise.")] = 288,
-    frames: Annotated[int, typer.Option(min=1, help="Of the clip.")] = 48,
+    width: Annotated[int, typer.Option(min=32, max=8192, help="Pixels of the clip, a multiple of 32.")] = 320,
+    height: Annotated[int, typer.Option(min=32, max=8192, help="Likewise.")] = 192,
+    frames: Annotated[int, typer.Option(min=1, help="Of the clip.")] = 32,
     windows: Annotated[str, typer.Option(help="Frames of a window, each measured by itself.")] = "8,16,32",
     chunk: Annotated[int, typer.Option(min=1, help="Frames of a call of the decoder.")] = 8,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each.")] = report.cores(),
