@@ -220,8 +220,8 @@ def markdown(document: Mapping[str, Any]) -> str:
         f"Random weights, size {settings['size']}, fp32, {settings['threads']} threads each. A drawn clip of "
         f"{settings['frames']} frames of {settings['width']} × {settings['height']}, encoded file in, encoded alpha "
         f"out, {settings['rounds']} timed clips of each, in turn. A quarter of a window overlaps the one before. "
-        "*Times faster*: of eager's and served's seconds in the same round, median and quartiles. *Peak memory* is that "
-        "of a process of its own, eager.",
+        "*Times faster*: of eager's and served's seconds in the same round, median and quartiles. *Peak memory* is "
+        "that of a process of its own, eager.",
         report.table([*headings, "times faster", "peak memory, MiB"], rows),
     ]
     return "\n\n".join(lines) + "\n"
