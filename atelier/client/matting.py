@@ -41,15 +41,15 @@ class MatteProgress:
 
     Attributes:
         done: frames.
-        of: frames of the whole clip; None where the file does not say.
+        of: frames of the whole clip, or as many as were asked for; where the file does not say, as it seems.
         rate: frames a second so far.
-        left: seconds that are left at this rate; None where ``of`` is.
+        left: seconds that are left at this rate.
     """
 
     done: int
-    of: int | None
+    of: int
     rate: float
-    left: float | None
+    left: float
 
 
 @dataclass(frozen=True)

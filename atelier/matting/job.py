@@ -74,15 +74,16 @@ class Progress:
 
     Attributes:
         done: frames.
-        of: frames of the whole clip; None where the file does not say.
+        of: frames of the whole clip, or as many as were asked for; where the file does not say, as it seems (its
+            packets), and never fewer than ``done``.
         rate: frames a second so far.
-        left: seconds that are left at this rate; None where ``of`` is.
+        left: seconds that are left at this rate.
     """
 
     done: int
-    of: int | None
+    of: int
     rate: float
-    left: float | None
+    left: float
 
 
 Event = Progress | Part | dict[str, Any]
@@ -148,7 +149,8 @@ def run_job(job: MatteJob, pipeline: MattingPipeline) -> Iterator[Event]:
 
         files = ResultFiles(outputs, settings, reader.facts, reader.audio, background)
         stack.callback(files.abandon)
-        total = _least(reader.facts.frames, settings.max_frames)
+        total = reader.count_packets() if reader.facts.frames is None else reader.facts.frames
+        total = total if settings.max_frames is None else min(total, settings.max_frames)
         for shown, alpha in pipeline.stream(frames(), settings, run=run, check=job.check):
             with timed(run.seconds, "write"):
                 for frame, matte in zip(shown, alpha, strict=True):
@@ -210,15 +212,9 @@ def _left_out(files: ResultFiles, facts: Facts) -> list[str]:
     return [f"The sound ({facts.audio}) was left out of {', '.join(files.silent)}: the file cannot hold it."]
 
 
-def _least(frames: int | None, limit: int | None) -> int | None:
-    known = [number for number in (frames, limit) if number is not None]
-    return min(known) if frames is not None else None
-
-
-def _progress(frames: int, before: int, total: int | None, seconds: float) -> Progress:
+def _progress(frames: int, before: int, total: int, seconds: float) -> Progress:
     rate, done = frames / max(seconds, 1e-9), before + frames
-    left = None if total is None else round(max(0, total - done) / rate, 1)
-    return Progress(done, total, round(rate, 3), left)
+    return Progress(done, max(total, done), round(rate, 3), round(max(0, total - done) / rate, 1))
 
 
 def _report(

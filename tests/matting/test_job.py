@@ -60,7 +60,8 @@ def test_every_output_is_what_its_name_says(pipeline):
     with av.open(io.BytesIO(files["rgba.mkv"])) as container:
         cut = np.stack([frame.to_ndarray(format="rgba") for frame in container.decode(video=0)])
     np.testing.assert_array_equal(cut, np.concatenate([clip, alpha[..., None]], axis=-1))
-    assert progress[-1].done == 12
+    assert (progress[-1].done, progress[-1].left) == (12, 0)
+    assert {entry.of for entry in progress} == {12}
     assert [entry.done for entry in progress] == sorted(entry.done for entry in progress)
     assert report["frames"] == 12
     assert report["files"]["green"]["bytes"] == len(files["green.mkv"])

@@ -86,6 +86,18 @@ def test_no_frame_is_lost_at_any_rate(tmp_path, rate, suffix):
     assert max(np.abs(found[n].astype(int) - picture(n)).max() for n in range(10)) <= 4
 
 
+@pytest.mark.parametrize("name", ["clip12.mkv", "clip6.gif", "clip.webm", "clip.avi"])
+def test_frames_are_counted_where_the_file_does_not_say(tmp_path, name):
+    file = FOLDER / "videos" / name
+    if name.startswith("clip."):
+        encoder = {"clip.webm": "libvpx-vp9", "clip.avi": "libx264"}[name]
+        file = write(tmp_path / name, 15, encoder=encoder, pixels="yuv420p")
+    with open_video(file) as reader:
+        assert reader.facts.frames is None
+        counted = reader.count_packets()
+        assert counted == len(list(reader))
+
+
 def test_bytes_are_read_like_files(tmp_path):
     file = write(tmp_path / "clip.mp4")
     np.testing.assert_array_equal(read(file.read_bytes())[1], read(file)[1])
