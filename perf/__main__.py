@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from atelier.client import AtelierError
 from atelier.errors import InvalidInput
 from atelier.serving.launcher import LaunchError
-from perf import batching, lama, matting, regions, report, runtimes, serving, sweep, tune
+from perf import batching, lama, matting, matting_length, regions, report, runtimes, serving, sweep, tune
 from perf.measure import BenchmarkError
 
 app = typer.Typer(
@@ -150,6 +150,23 @@ def matting_command(
     _run(f"matting-{size}", output, lambda progress: matting.measure(settings, progress), matting.markdown)
 
 
+@app.command("matting-length")
+def matting_length_command(
+    lengths: Annotated[str, typer.Option(help="Frames of a clip, each measured by itself.")] = "100,10000",
+    side: Annotated[int, typer.Option(min=32, max=1024, help="Pixels of the square clip, a multiple of 32.")] = 32,
+    window: Annotated[int, typer.Option(min=2, max=512, help="Frames of a window.")] = 32,
+    chunk: Annotated[int, typer.Option(min=1, max=512, help="Frames of a call of the decoder.")] = 16,
+    threads: Annotated[int, typer.Option(min=1, help="Of PyTorch.")] = report.cores(),
+    output: Output = report.RESULTS,
+) -> None:
+    """The peak memory of `matte`'s pipeline by length of the clip: OUTPUT/matting-length.{json,md}."""
+    if side % 32:
+        raise typer.BadParameter("multiples of 32 are accepted", param_hint="--side")
+    counts = _numbers("--lengths", lengths, range(1, 100_001), "1 to 100000")
+    settings = matting_length.Settings(side, counts, window, chunk, threads)
+    _run("matting-length", output, lambda progress: matting_length.measure(settings, progress), matting_length.markdown)
+
+
 @app.command("regions")
 def regions_command(
     side: Annotated[int, typer.Option(min=256, max=2048, help="Pixels of the square pages.")] = 1536,
@@ -227,6 +244,7 @@ def all_command(output: Output = report.RESULTS) -> None:
     regions_command(side=1024, output=output)
     regions_command(rounds=1, output=output)
     matting_command(output=output)
+    matting_length_command(output=output)
     tune_command(size=SizeName.mini, output=output)
     sweep_command(ModelName.lama, output=output)
     sweep_command(ModelName.inpaint, concurrencies="1,2,4", shares="60,90", seconds=6, windows=5, output=output)

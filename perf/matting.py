@@ -93,7 +93,7 @@ def measure(settings: Settings, progress: Progress) -> dict[str, Any]:
         folder = Path(made)
         checkpoint, clip = folder / "checkpoint", folder / "clip.mkv"
         run_export("synthetic", "gvm", f"--size={settings.size}", f"--output={checkpoint}", f"--seed={settings.seed}")
-        _draw(clip, settings)
+        draw_clip(clip, settings)
         progress.update(task, description="exporting")
         repository = folder / "repository"
         run_export("gvm", f"--checkpoint={checkpoint}", f"--repository={repository}", "--no-verify")
@@ -112,7 +112,7 @@ def measure(settings: Settings, progress: Progress) -> dict[str, Any]:
                 progress.advance(task)
         for case in cases:
             progress.update(task, description=f"memory, {case['window']} frames a window")
-            case["peak_mib"] = _peak(checkpoint, clip, settings, case["window"])
+            case["peak_mib"] = peak_memory(checkpoint, clip, settings, case["window"])
             progress.advance(task)
     return {
         "benchmark": "matting",
@@ -164,7 +164,7 @@ def _alphas(file: bytes | Path) -> Any:
         return np.stack([frame.pixels[..., 0] for frame in video])
 
 
-def _draw(clip: Path, settings: Settings) -> None:
+def draw_clip(clip: Path, settings: Settings) -> None:
     """A disc that crosses a background of stripes and noise."""
     generator = np.random.default_rng(settings.seed)
     rows, columns = np.mgrid[: settings.height, : settings.width]
@@ -192,7 +192,7 @@ def _serve(repository: Path) -> Iterator[Server]:
         yield server
 
 
-def _peak(checkpoint: Path, clip: Path, settings: Settings, window: int) -> float:
+def peak_memory(checkpoint: Path, clip: Path, settings: Settings, window: int) -> float:
     """Peak memory of a process that mattes the clip in eager PyTorch, MiB; what its imports take is in it."""
     asked = json.dumps({"job": settings.job(window), "threads": settings.threads})
     command = [sys.executable, "-m", "perf.matting", str(checkpoint), str(clip), asked]

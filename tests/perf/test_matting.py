@@ -14,6 +14,14 @@ def test_served_and_eager_compute_the_same_and_memory_is_told_by_window(tmp_path
     assert "peak memory, MiB" in text
 
 
+def test_memory_is_told_by_length(tmp_path):
+    small = ["--lengths", "2,5", "--window", "2", "--chunk", "2", "--threads", "1"]
+    document, text = written("matting-length", tmp_path, "matting-length", *small)
+    assert [case["frames"] for case in document["cases"]] == [2, 5]
+    assert all(case["peak_mib"] > 100 for case in document["cases"])
+    assert "of the first" in text
+
+
 def test_sizes_that_would_be_padded_are_refused(tmp_path):
     run = perf("matting", "--width", "50", "--output", str(tmp_path))
     assert run.returncode == 2
