@@ -5,6 +5,7 @@ Exit status: 0, 1 (the work failed; one line on stderr says why), 2 (usage).
 
 import sys
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from rich.console import Console
 from atelier.errors import InvalidInput
 from export.artefact import MODEL_REPOSITORY
 from export.errors import ExportError
-from export.synthetic import MAKERS
+from export.synthetic import MAKERS, wan
 
 app = typer.Typer(
     name="python -m export",
@@ -46,6 +47,13 @@ class SizeName(StrEnum):
 
     tiny = "tiny"
     full = "full"
+
+
+class LayoutName(StrEnum):
+    """How a checkpoint of Wan lies on disk."""
+
+    diffusers = "diffusers"
+    original = "original"
 
 
 @app.command()
@@ -175,12 +183,19 @@ def synthetic(
     output: Annotated[Path, typer.Option(help="The folder to write to.")],
     size: Annotated[SizeName, typer.Option(help="tiny, or full: the published model's settings.")] = SizeName.tiny,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the weights.")] = 0,
+    layout: Annotated[
+        LayoutName | None,
+        typer.Option(help="Of wan: diffusers' folders, or Wan's own files.", show_default="diffusers"),
+    ] = None,
 ) -> None:
     """Write a random checkpoint in the true on-disk layout."""
     if name not in MAKERS:
         raise typer.BadParameter(f"there is no synthetic {name!r}; there is {', '.join(MAKERS)}.")
+    if layout is not None and name != "wan":
+        raise typer.BadParameter("--layout goes with wan.")
+    make = MAKERS[name] if layout is None else partial(wan, layout=layout.value)
     with Console(stderr=True).status(f"making a {size.value} {name}"):
-        MAKERS[name](size.value, output, seed)
+        make(size.value, output, seed)
     Console().print(f"{output}: a random {name}, {size.value}, seed {seed}", soft_wrap=True)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 Size = Literal["tiny", "full"]
+Layout = Literal["diffusers", "original"]
 Maker = Callable[[Size, Path, int], None]  # size, output folder, seed
 
 
@@ -20,4 +21,11 @@ def _gvm(size: Size, output: Path, seed: int) -> None:
     write(size, output, seed)
 
 
-MAKERS: dict[str, Maker] = {"lama": _lama, "gvm": _gvm}
+def wan(size: Size, output: Path, seed: int, layout: Layout = "diffusers") -> None:
+    """Write a random Wan2.2 TI2V-5B; the one model that lies on disk in two ways."""
+    from export.wan.synthetic import write
+
+    write(size, output, seed, layout)
+
+
+MAKERS: dict[str, Maker] = {"lama": _lama, "gvm": _gvm, "wan": wan}

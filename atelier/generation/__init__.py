@@ -1,0 +1,1 @@
+"""Wan2.2 TI2V-5B: text, or a picture and text, to video; with LoRA adapters. Imports of its modules need PyTorch."""

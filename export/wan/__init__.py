@@ -1,0 +1,1 @@
+"""Wan2.2 TI2V-5B: random checkpoints; the published one is served as it lies on disk."""
