@@ -9,6 +9,7 @@ from atelier.client.errors import (
     ServerError,
     ServerUnavailable,
 )
+from atelier.client.generation import GenerateProgress, GenerateResult
 from atelier.client.pipelines import AsyncClient, InpaintResult
 from atelier.client.shared import Mapped
 from atelier.client.sync import Client
@@ -18,6 +19,8 @@ __all__ = [
     "AtelierError",
     "Client",
     "DeadlineExceeded",
+    "GenerateProgress",
+    "GenerateResult",
     "InpaintResult",
     "InvalidRequest",
     "Mapped",

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atelier.client.errors import InvalidRequest, ServerError, UnreadableAnswer, reading
+from atelier.client.generation import AsyncGeneration, GenerateProgress, generate_inputs
 from atelier.client.matting import MatteProgress, MatteResult, matte_inputs, run_matte, run_matte_sync, stem_of
 from atelier.client.pictures import to_file
 from atelier.client.requests import check_text, check_timeout, flag, integer, strings
@@ -199,6 +200,45 @@ class AsyncClient:
             facts: dict[str, Any] = {"timeout": deadline, "request_id": request_id, "keep": keep}
             return await run_matte(self._transport, inputs, where, name, on_progress=on_progress, **facts)
         return await run_matte_sync(self._transport, inputs, where, name, timeout=deadline, request_id=request_id)
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        image: Any = None,
+        loras: Mapping[str, float] | None = None,
+        on_progress: Callable[[GenerateProgress], None] | None = None,
+        timeout: float | None = None,
+        request_id: str = "",
+        **settings: Any,
+    ) -> AsyncGeneration:
+        """Make a video of a prompt, or of a picture and a prompt.
+
+        Args:
+            prompt: what is to be seen.
+            image: a path, a PIL image, or a file's bytes: the video begins with it.
+            loras: scales by adapters' names.
+            on_progress: told how far the server is; over HTTP it is not.
+            timeout: seconds, at most a day.
+            request_id: stands in the server's log.
+            settings: ``frame_num``, ``size``, ``sample_steps``, ``guidance_scale``, ``shift``, ``solver``, ``grid``,
+                ``seed``, ``negative_prompt``, ``fps``, ``format``, ``crf``: docs/generate.md. What is ``None`` is the
+                server's setting.
+
+        Returns:
+            To be awaited, or iterated over: progress, and last the result.
+
+        Raises:
+            InvalidRequest: a value is of a type that the server does not take. Awaiting it raises what ``atelier.client``
+                names.
+        """
+        return AsyncGeneration(
+            self._transport,
+            generate_inputs(prompt, image, loras, settings),
+            timeout=self._timeout if timeout is None else timeout,
+            request_id=request_id,
+            on_progress=on_progress,
+        )
 
     async def infer(
         self,

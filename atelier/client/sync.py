@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 from numpy.typing import NDArray
 
 from atelier.client.errors import AtelierError
+from atelier.client.generation import Generation
 from atelier.client.matting import MatteResult
 from atelier.client.pipelines import DEFAULT_TIMEOUT, AsyncClient, InpaintResult
 from atelier.client.shared import Inputs
@@ -78,6 +79,15 @@ class Client:
         """Cut the subject of a video out: see ``AsyncClient.matte`` for the options."""
         return self._wait(lambda: self._client.matte(video, folder, **options))
 
+    def generate(self, prompt: str, **options: Any) -> Generation:
+        """Make a video: see ``AsyncClient.generate`` for the options.
+
+        Returns:
+            Its ``result()`` waits for the video; iterating over it gives progress, and last the result.
+        """
+        made = self._client.generate(prompt, **options)
+        return Generation(self._submit, lambda: made)
+
     def infer(self, model: str, inputs: Inputs, **options: Any) -> dict[str, NDArray[Any]]:
         """Run any model of the server with arrays: see ``AsyncClient.infer`` for the options."""
         return self._wait(lambda: self._client.infer(model, inputs, **options))
@@ -91,10 +101,7 @@ class Client:
         return self._wait(lambda: self._client.status(timeout=timeout))
 
     def _wait(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        with self._lock:  # a call that the loop was given before it was closed is ended by closing it
-            if self._closed:
-                raise AtelierError(f"The client of {self._url} is closed.")
-            future = asyncio.run_coroutine_threadsafe(self._run(call), self._loop)
+        future = self._submit(call)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -102,6 +109,12 @@ class Client:
         except BaseException:  # Ctrl-C in the caller: the call is cancelled, and the server told
             future.cancel()
             raise
+
+    def _submit(self, call: Callable[[], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
+        with self._lock:  # a call that the loop was given before it was closed is ended by closing it
+            if self._closed:
+                raise AtelierError(f"The client of {self._url} is closed.")
+            return asyncio.run_coroutine_threadsafe(self._run(call), self._loop)
 
     async def _run(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         task = asyncio.current_task()

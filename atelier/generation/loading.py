@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from atelier.errors import InvalidInput
 
@@ -16,9 +16,10 @@ class LoadOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    device: str = Field("cpu", description="PyTorch's name: cpu, cuda or cuda:N")
+    device: str = Field("cpu", description="PyTorch's name: cpu, cuda, cuda:N; auto: a GPU where there is one")
     convert_model_dtype: bool = Field(
-        False, description="text encoder and transformer in bfloat16, else in float32; what Wan keeps in float32 stays so"
+        False,
+        description="text encoder and transformer in bfloat16, else in float32; what Wan keeps in float32 stays so",
     )
     vae_precision: Literal["fp32", "bf16"] = Field("fp32", description="of the VAE; Wan's own is fp32")
     offload_model: bool = Field(
@@ -35,6 +36,11 @@ class LoadOptions(BaseModel):
     prompt_cache: int = Field(32, ge=0, description="prompts whose embeddings are kept")
     lora_memory: int = Field(2 * 2**30, ge=0, description="bytes of adapters that are kept attached")
     max_pixels: int = Field(50_000_000, ge=1, description="of a picture")
+
+    @field_validator("device")
+    @classmethod
+    def _what_there_is(cls, value: str) -> str:
+        return value if value != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
     @property
     def dtype(self) -> torch.dtype:

@@ -25,7 +25,7 @@ class GenerationSettings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
-    frame_num: int = Field(121, ge=1, description="frames: 4n + 1")
+    frame_num: int = Field(121, description="frames: 4n + 1, at least 1")
     size: str = Field("1280*704", description="WIDTH*HEIGHT, pixels; with a picture its area")
     sample_steps: int = Field(50, ge=1, le=1000, description="denoising steps")
     guidance_scale: float = Field(
@@ -43,7 +43,7 @@ class GenerationSettings(BaseSettings):
     @field_validator("frame_num")
     @classmethod
     def _whole_latents(cls, value: int) -> int:
-        if value % STRIDE != 1:
+        if value < 1 or value % STRIDE != 1:
             near = " and ".join(str(number) for number in nearest_frame_nums(value))
-            raise ValueError(f"4n + 1; the nearest are {near}")
+            raise ValueError(f"4n + 1, at least 1; the nearest are {near}")
         return value

@@ -29,10 +29,10 @@ def read_size(text: str) -> tuple[int, int]:
     return width, height
 
 
-def nearest_frame_nums(number: int) -> tuple[int, ...]:
-    """The accepted numbers of frames, 4n + 1, next to one that is not."""
-    below = (number - 1) // STRIDE * STRIDE + 1
-    return (1,) if number < 1 else (below, below + STRIDE)
+def nearest_frame_nums(number: int) -> tuple[int, int]:
+    """The two accepted numbers of frames, 4n + 1 and at least 1, next to one that is not."""
+    below = max(1, (number - 1) // STRIDE * STRIDE + 1)
+    return below, below + STRIDE
 
 
 def fit_area(width: int, height: int, area: int) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from atelier.errors import InvalidInput
-from atelier.serving.errors import CallFailed, Unavailable
+from atelier.serving.errors import CallFailed, Cancelled, Unavailable
 from atelier.serving.repository import PROFILE_VARIABLE, read_model
 
 
@@ -50,6 +51,54 @@ def call(
             raise Unavailable(f"The model {model}, which this one calls, is not loaded.")
         raise CallFailed(f"{model}: {error.message()}")
     return [pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs]
+
+
+def call_stream(model: str, tensors: Sequence[Any], outputs: Sequence[str], *, timeout: float) -> dict[str, bytes]:
+    """Run a decoupled model to its end, and keep the last element that it sends of each output.
+
+    Args:
+        model: its name.
+        tensors: of the request, as they came.
+        outputs: ``STRING [1]`` tensors that are wanted.
+        timeout: seconds that the request may wait in the other model's queue.
+
+    Raises:
+        InvalidInput, Unavailable, Cancelled: as the other model says.
+        CallFailed: it failed; the message is its own.
+    """
+    request = pb_utils.InferenceRequest(
+        model_name=model, inputs=list(tensors), requested_output_names=list(outputs), timeout=int(timeout * 1e6)
+    )
+    found: dict[str, bytes] = {}
+    failure = None
+    for response in request.exec(decoupled=True):  # to the end: what is left unread would stay in memory
+        if response.has_error():
+            failure = failure or response.error().message()
+            continue
+        for tensor in response.output_tensors():
+            if tensor.name() in outputs:
+                found[tensor.name()] = bytes(tensor.as_numpy().reshape(-1)[0])
+    if failure is not None:
+        raise _streamed_error(model, failure)
+    if missing := [name for name in outputs if name not in found]:
+        raise CallFailed(f"{model} ended without {missing[0]}.")
+    return found
+
+
+def _streamed_error(model: str, message: str) -> Exception:
+    """The exception for an error within a stream, whose words begin with its code (`atelier.serving.stream`)."""
+    match = re.match(r"\[([A-Z_]+)\] ", message)
+    code, text = (match[1], message[match.end() :]) if match else ("", message)
+    kinds: dict[str, type[Exception]] = {
+        "INVALID_ARG": InvalidInput,
+        "UNAVAILABLE": Unavailable,
+        "CANCELLED": Cancelled,
+    }
+    if code in kinds:
+        return kinds[code](text)
+    if not pb_utils.is_model_ready(model, ""):
+        return Unavailable(f"The model {model}, which this one calls, is not loaded.")
+    return CallFailed(f"{model}: {text}")
 
 
 class Identity:

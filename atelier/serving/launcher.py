@@ -266,7 +266,7 @@ class Server:
     def _choose_models(self) -> tuple[list[str], dict[str, str]]:
         """The models to load, and what each of the others lacks."""
         backends = None if self.options.binary else checkout.root() / "backends"
-        lacks = repository.missing(self._models, backends)
+        lacks = repository.missing(self._models, backends, os.environ | self.options.environment)
         if self.options.models is None:
             return [model.name for model in self._models if model.name not in lacks], lacks
         by_name = {model.name: model for model in self._models}

@@ -26,7 +26,12 @@ class Metrics:
             description="Seconds that one step of a request took, by model and step",
             kind=pb_utils.MetricFamily.HISTOGRAM,
         )
-        self._made: dict[tuple[str, str], Any] = {}
+        self._memory = pb_utils.MetricFamily(
+            name="atelier_memory_bytes",
+            description="Memory after a stage of loading, by model, stage and kind (host, gpu)",
+            kind=pb_utils.MetricFamily.GAUGE,
+        )
+        self._made: dict[tuple[str, ...], Any] = {}
 
     def answered(self, outcome: str, seconds: Mapping[str, float]) -> None:
         """Count one answer and observe its steps."""
@@ -40,3 +45,21 @@ class Metrics:
                 labels = {"model": self._model, "step": step}
                 self._made[key] = self._steps.Metric(labels=labels, buckets=BUCKETS)
             self._made[key].observe(value)
+
+    def show_memory(self, log: Any, stages: Mapping[str, Any]) -> None:
+        """Log and export what memory each stage of loading left in use.
+
+        Args:
+            log: Triton's logger.
+            stages: by name, each with ``host`` and, where there is a GPU, ``gpu`` in bytes.
+        """
+        for stage, memory in stages.items():
+            for kind, value in (("host", memory.host), ("gpu", memory.gpu)):
+                if value is None:  # no GPU, no figure
+                    continue
+                log.log_info(f"{self._model}: {value / 2**20:.0f} MiB of {kind} memory after {stage}")
+                key = ("memory", stage, kind)
+                if key not in self._made:
+                    labels = {"model": self._model, "stage": stage, "kind": kind}
+                    self._made[key] = self._memory.Metric(labels=labels)
+                self._made[key].set(value)

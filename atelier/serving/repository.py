@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from atelier.errors import InvalidInput
+from atelier.serving import checkout
 
 ARTEFACTS = {
     "onnxruntime": "model.onnx",
@@ -28,14 +30,27 @@ RUNTIMES = {
 }
 """Python-based backends: the package that each needs, and the extra of Atelier that brings it."""
 
+EXTRAS = {"generation": "diffusers"}
+"""Extras of Atelier that Python models name: a package by which each is known to be installed."""
+
 PROFILE_VARIABLE = "ATELIER_PROFILE"
 """Environment variable by which the launcher tells the models the profile that the server was started with."""
 
 REQUIRES = "requires"
 """Parameter of a configuration: names of the models that it calls (BLS), separated by commas."""
 
+EXTRA = "extra"
+"""Parameter of a configuration: the extra of Atelier that a Python model needs."""
+
+CHECKPOINT = "checkpoint"
+"""Parameter of a configuration, and setting of its model: the folder of its weights, relative to the checkout."""
+
 BRING = "bring"
 """Parameter of a configuration: the command that brings a missing artefact."""
+
+
+LAUNCHER_S = (REQUIRES, BRING, EXTRA)
+"""Parameters that the launcher reads, and models pass over."""
 
 
 @dataclass(frozen=True)
@@ -145,16 +160,19 @@ def profiles(repositories: Sequence[Path]) -> list[str]:
     return sorted({file.stem for repository in repositories for file in repository.glob("*/configs/*.pbtxt")})
 
 
-def missing(models: Iterable[Model], backends: Path | None) -> dict[str, str]:
+def missing(
+    models: Iterable[Model], backends: Path | None, environment: Mapping[str, str] = os.environ
+) -> dict[str, str]:
     """What each model lacks before it can load: model name to one sentence; models that lack nothing are left out.
 
     Args:
         models: what ``discover`` found.
         backends: the folder of Python-based backends when the embedded server will run them; ``None`` for a server
             that brings its own backends, of which nothing is checked.
+        environment: the server's variables, which may name other folders of weights.
     """
     by_name = {model.name: model for model in models}
-    lacks = {name: problem for name, model in by_name.items() if (problem := _own_lack(model, backends))}
+    lacks = {name: problem for name, model in by_name.items() if (problem := _own_lack(model, backends, environment))}
     unsettled = True
     while unsettled:  # what a model requires may itself require something that is missing
         unsettled = False
@@ -166,11 +184,13 @@ def missing(models: Iterable[Model], backends: Path | None) -> dict[str, str]:
     return lacks
 
 
-def _own_lack(model: Model, backends: Path | None) -> str | None:
+def _own_lack(model: Model, backends: Path | None, environment: Mapping[str, str]) -> str | None:
     if model.artefact is not None and not model.artefact.exists():
         place = "/".join(model.artefact.parts[-3:])
         bring = model.parameter(BRING)
         return f"{place} is missing; bring it with: {bring}" if bring else f"{place} is missing."
+    if problem := _lacks_weights(model, environment):
+        return problem
     if backends is None or model.backend in ("python", "ensemble"):
         return None
     if not (backends / model.backend / "model.py").is_file():
@@ -179,3 +199,15 @@ def _own_lack(model: Model, backends: Path | None) -> str | None:
     if package and importlib.util.find_spec(package) is None:
         return f"The backend '{model.backend}' needs the package {package}: pip install 'atelier[{extra}]'."
     return None
+
+
+def _lacks_weights(model: Model, environment: Mapping[str, str]) -> str | None:
+    """What a Python model with weights of its own lacks: their folder, or the packages that read them."""
+    extra, folder = model.parameter(EXTRA), model.parameter(CHECKPOINT)
+    if extra in EXTRAS and importlib.util.find_spec(EXTRAS[extra]) is None:
+        return f"The model needs the package {EXTRAS[extra]}: pip install 'atelier[{extra}]'."
+    folder = environment.get(f"ATELIER_{model.name.upper()}_CHECKPOINT") or folder
+    if not folder or (checkout.root() / Path(folder).expanduser()).is_dir():
+        return None
+    bring = model.parameter(BRING)
+    return f"{folder} is missing, the folder of its weights{f'; {bring}' if bring else ''}."

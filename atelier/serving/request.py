@@ -68,6 +68,16 @@ class Request:
         except UnicodeDecodeError:
             raise InvalidInput(f"{name} is not UTF-8 text.") from None
 
+    def tensors(self) -> list[Any]:
+        """All of its tensors as Triton's, to be passed on."""
+        given: list[Any] = self._raw.inputs()
+        return given
+
+    def numbers(self, name: str) -> list[float]:
+        """All elements of an optional numeric tensor; none where the request has none."""
+        tensor = pb_utils.get_input_tensor_by_name(self._raw, name)
+        return [] if tensor is None else [float(value) for value in tensor.as_numpy().reshape(-1)]
+
     def settings(self, fields: Mapping[str, str]) -> dict[str, Any]:
         """The optional inputs that the request carries, by the settings' field names.
 

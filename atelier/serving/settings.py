@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from atelier.errors import InvalidInput
-from atelier.serving.repository import BRING, REQUIRES
+from atelier.serving.repository import LAUNCHER_S
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -58,7 +58,7 @@ def settle(settings: type[S], parameters: Mapping[str, str]) -> Settled[S]:
     Raises:
         InvalidInput: a parameter is no setting, or a value is not accepted; the sentence says where it stands.
     """
-    config = {name: text for name, text in parameters.items() if not name.isupper() and name not in (REQUIRES, BRING)}
+    config = {name: text for name, text in parameters.items() if not name.isupper() and name not in LAUNCHER_S}
     accepted = ", ".join(sorted(settings.model_fields))
     if strangers := sorted(config.keys() - settings.model_fields.keys()):
         raise InvalidInput(f"The parameter '{strangers[0]}' in config.pbtxt is no setting; there are: {accepted}.")
