@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from atelier import __version__
-from atelier.cli import inpaint, lint, matte, serve, status
+from atelier.cli import generate, inpaint, lint, matte, serve, status
 from atelier.client.errors import AtelierError
 from atelier.errors import InvalidInput
 
@@ -57,5 +57,5 @@ def one_line(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-for module in (serve, status, lint, inpaint, matte):
+for module in (serve, status, lint, inpaint, matte, generate):
     app.command(module.__name__.rpartition(".")[2])(one_line(module.command))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import queue
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,9 +152,9 @@ def _file(given: Any) -> bytes:
 
 
 class AsyncGeneration:
-    """A video that is asked for: ``await`` it for the result, or iterate (``async for``) over progress and, last, the result.
+    """A video that is asked for: ``await`` it, or iterate (``async for``) over progress and, last, the result.
 
-    Nothing is sent before. Cancelling either, or leaving the loop, cancels on the server.
+    Nothing is sent before. Cancelling either, or closing the iterator, cancels on the server.
 
     Args:
         transport: to the server.
@@ -178,7 +179,7 @@ class AsyncGeneration:
     def __await__(self) -> Generator[Any, None, GenerateResult]:
         return self._result().__await__()
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
+    async def __aiter__(self) -> AsyncGenerator[Event]:
         result = None
         if self._transport.is_grpc:
             async for answer in self._transport.stream("generate", self._inputs, **self._call):
@@ -197,9 +198,10 @@ class AsyncGeneration:
         yield result
 
     async def _result(self) -> GenerateResult:
-        async for event in self:
-            if isinstance(event, GenerateResult):
-                return event
+        async with aclosing(self.__aiter__()) as events:
+            async for event in events:
+                if isinstance(event, GenerateResult):
+                    return event
         raise UnreadableAnswer(f"The answer of {self._transport.url} ends without a video.")
 
 
@@ -230,8 +232,9 @@ class Generation:
 
         async def collect() -> None:
             try:
-                async for event in self._made():
-                    events.put(event)
+                async with aclosing(self._made().__aiter__()) as made:
+                    async for event in made:
+                        events.put(event)
             finally:
                 events.put(None)
 

@@ -229,8 +229,8 @@ class AsyncClient:
             To be awaited, or iterated over: progress, and last the result.
 
         Raises:
-            InvalidRequest: a value is of a type that the server does not take. Awaiting it raises what ``atelier.client``
-                names.
+            InvalidRequest: a value is of a type that the server does not take. Awaiting it raises what
+                ``atelier.client`` names.
         """
         return AsyncGeneration(
             self._transport,

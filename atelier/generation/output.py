@@ -42,7 +42,10 @@ def write_video(
     if form == "frames":
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
             for number, frame in enumerate(frames):
-                archive.writestr(f"{number:05d}.png", encode_picture(Picture(np.ascontiguousarray(frame), None, "png")))
+                name = zipfile.ZipInfo(
+                    f"{number:05d}.png"
+                )  # without the time of day: the same frames are the same file
+                archive.writestr(name, encode_picture(Picture(np.ascontiguousarray(frame), None, "png")))
                 on_frame(number + 1)
         return file.getvalue()
     height, width = frames[0].shape[:2]
