@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from atelier import __version__
-from atelier.cli import generate, inpaint, lint, matte, serve, status
+from atelier.cli import generate, inpaint, lint, matte, serve, status, weights
 from atelier.client.errors import AtelierError
 from atelier.errors import InvalidInput
 
@@ -48,6 +48,8 @@ def one_line(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*arguments: Any, **options: Any) -> Any:
         try:
             return command(*arguments, **options)
+        except typer.Exit:  # which is a RuntimeError: what there is to say is said
+            raise
         except (AtelierError, InvalidInput, RuntimeError, OSError) as error:
             sys.stderr.write(f"atelier: {' '.join(str(error).split())}\n")
             raise typer.Exit(1) from None
@@ -59,3 +61,8 @@ def one_line(command: Callable[..., Any]) -> Callable[..., Any]:
 
 for module in (serve, status, lint, inpaint, matte, generate):
     app.command(module.__name__.rpartition(".")[2])(one_line(module.command))
+
+stored = typer.Typer(help="Weights and adapters that are there.", no_args_is_help=True, rich_markup_mode=None)
+stored.command("list")(one_line(weights.list_command))
+stored.command("check")(one_line(weights.check_command))
+app.add_typer(stored, name="weights")

@@ -109,6 +109,24 @@ def load_transformer(
     Raises:
         CheckpointError: as for `load_components`.
     """
+    part = _open_transformer(path)
+    _load(part, dtype, device)
+    return cast(WanTransformer3DModel, part.module)
+
+
+def describe_transformer(path: Path) -> WanTransformer3DModel:
+    """The transformer without its weights, on PyTorch's meta device: what layers it has, and of what shapes.
+
+    Args:
+        path: as for `load_transformer`.
+
+    Raises:
+        CheckpointError: as for `load_components`.
+    """
+    return cast(WanTransformer3DModel, _open_transformer(path).module)
+
+
+def _open_transformer(path: Path) -> Part:
     path = Path(path).absolute()
     file = path.name if path.suffix == ".safetensors" else None
     folder = path.parent if file else path
@@ -124,8 +142,7 @@ def load_transformer(
     else:
         part = _original_transformer(folder, files)
     check(part)
-    _load(part, dtype, device)
-    return cast(WanTransformer3DModel, part.module)
+    return part
 
 
 def _layout(folder: Path) -> Layout:

@@ -21,7 +21,7 @@ from atelier.generation.errors import LoraError
 from atelier.generation.lora_file import Adapter, Pair, listed, read_adapter
 from atelier.generation.probe import probe
 
-__all__ = ["LoraError", "LoraReport", "attach", "attached", "detach", "set_scales"]
+__all__ = ["LoraError", "LoraReport", "attach", "attached", "detach", "examine", "set_scales"]
 
 _STATE = "_atelier_adapters"
 
@@ -134,6 +134,23 @@ def attach(transformer: Any, path: str | Path, scale: float = 1.0, name: str | N
     warning = "" if held.norm else f"{adapter.file} changes nothing: all that it would add is zero."
     held.report = _replaced(held.report, effect=effect, warning=warning, delta_norm=abs(scale) * held.norm)
     return held.report
+
+
+def examine(transformer: Any, path: str | Path) -> LoraReport:
+    """What `attach` would apply, without applying it: everything but the pass through the network.
+
+    Args:
+        transformer: the network; without weights (on the meta device) too.
+        path: the file.
+
+    Raises:
+        LoraError: the adapter could not be applied as a whole.
+    """
+    file = Path(path)
+    layers, parameters = _layers(transformer), dict(transformer.named_parameters())
+    adapter = read_adapter(file, layers, (_plain(parameter) for parameter in parameters))
+    _check_shapes(adapter, layers, {_plain(key): value for key, value in parameters.items()})
+    return _replaced(_describe(adapter, file.stem, 1.0), delta_norm=_norm(adapter))
 
 
 def detach(transformer: Any, name: str) -> None:

@@ -345,6 +345,7 @@ class GenerationPipeline:
             "model": self.digest,
             "options": self.options.describe(),
             "adapters": [report.as_dict() for report in reports],
+            "adapters_there": self.adapters.names(),
             "seconds": {name: round(value, 3) for name, value in job.seconds.items()},
             "memory": memory.measure(self.options.device).as_dict(),
             "warnings": run.warnings,
