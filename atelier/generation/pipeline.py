@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import FirstBlockCacheConfig, WanImageToVideoPipeline, WanPipeline
 from numpy.typing import NDArray
-from PIL import Image
 
 from atelier.errors import InvalidInput
 from atelier.generation import memory
 from atelier.generation.adapters import AdapterStore
 from atelier.generation.checkpoint import Components, load_components
+from atelier.generation.jobs import Generated, GenerationJob, Run, Runs
 from atelier.generation.loading import LoadOptions, prepare
 from atelier.generation.lora import LoraReport
 from atelier.generation.output import write_video
@@ -28,67 +26,6 @@ from atelier.generation.sampling import make_scheduler
 from atelier.generation.settings import GenerationSettings
 from atelier.generation.sizes import STRIDE, fill, fit_area, read_size
 from atelier.generation.text import Encoded, TextEncoder, clean
-
-Stage = Literal["queued", "encoding", "denoising", "decoding", "encoding_video"]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a video is.
-
-    Attributes:
-        stage: what is being done.
-        step: of it, done.
-        of: steps of it.
-        seconds: since the work began.
-        left: seconds that this stage still takes at this rate; None where nothing tells.
-        position: in the queue, 0 the one that is worked on.
-    """
-
-    stage: Stage
-    step: int
-    of: int
-    seconds: float
-    left: float | None
-    position: int = 0
-
-
-@dataclass(frozen=True)
-class GenerationJob:
-    """A video that is asked for.
-
-    Attributes:
-        prompt: what is to be seen.
-        settings: that apply.
-        image: a file; the video begins with it. None: text alone.
-        loras: adapters' names with their scales.
-        sources: where each setting comes from, by name; what is not named was asked for.
-        check: called before every step; raises to stop the work.
-        on_progress: called as the work goes on.
-        seconds: filled with seconds by stage.
-    """
-
-    prompt: str
-    settings: GenerationSettings
-    image: bytes | None = None
-    loras: Sequence[tuple[str, float]] = ()
-    sources: Mapping[str, str] = field(default_factory=dict)
-    check: Callable[[], None] = lambda: None
-    on_progress: Callable[[Progress], None] = lambda _: None
-    seconds: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Generated:
-    """A video.
-
-    Attributes:
-        video: the file.
-        metadata: everything that is needed to make it again, and what it took.
-    """
-
-    video: bytes
-    metadata: dict[str, Any]
 
 
 class GenerationPipeline:
@@ -168,96 +105,108 @@ class GenerationPipeline:
             InvalidInput: something of it cannot be used.
             Exception: whatever ``job.check`` raises; the pipeline is ready for the next job.
         """
-        run = _Run(job)
-        settings = job.settings
-        if not clean(job.prompt):
-            raise InvalidInput("PROMPT is empty.")
-        width, height, picture = self._size(job, run)
-        memory.reset_peak(self.options.device)
-        seed = secrets.randbelow(2**63) if settings.seed is None else settings.seed
-        run.say("encoding", 0, 1)
-        reports, warnings = self.adapters.use(job.loras)
-        run.warnings += warnings
-        guided = settings.guidance_scale > 1
-        prompt = self._encode(job.prompt, "PROMPT", run)
-        negative = self._encode(settings.negative_prompt, "NEGATIVE_PROMPT", run) if guided else None
-        run.say("encoding", 1, 1)
-        if not guided and "negative_prompt" in job.sources and job.sources["negative_prompt"] == "request":
-            run.warnings.append("NEGATIVE_PROMPT has no effect: GUIDANCE_SCALE is not above 1.")
-        with self._clean_up(), self._cached(bool(job.loras), run):
-            latents = self._denoise(run, prompt, negative, width, height, picture, seed)
-            frames = self._decode(run, latents)
-        video = write_video(
-            frames,
-            settings.fps,
-            settings.format,
-            settings.crf,
-            on_frame=lambda count: run.step("encoding_video", count, len(frames)),
-        )
-        run.finish()
-        return Generated(video, self._metadata(run, seed, width, height, frames, prompt, reports))
+        (made,) = self.together([job])
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+    def together(self, jobs: Sequence[GenerationJob]) -> list[Generated | Exception]:
+        """Make videos of one kind (`GenerationJob.kind`) in one go; a single one may be of any kind.
+
+        Args:
+            jobs: at least one.
+
+        Returns:
+            For each job its video, or why there is none.
+        """
+        runs, made = Runs(jobs), dict[int, Generated]()
+        try:
+            reports = self._prepare(runs)
+            with self._clean_up(), self._cached(runs):
+                working = runs.living
+                latents = self._denoise(runs)
+                frames = {
+                    id(run): self._decode(run, latents[n : n + 1]) for n, run in enumerate(working) if not run.failure
+                }
+            runs.each(lambda run: made.update({id(run): self._finish(run, frames[id(run)], reports)}))
+        except Exception as error:
+            for run in runs.living:
+                run.failure = error
+        return [run.failure or made[id(run)] for run in runs.all]
 
     def latents(self, job: GenerationJob) -> NDArray[np.float32]:
         """The latents of a video, before the VAE: float32 [48, T, h, w]."""
-        run = _Run(job)
-        width, height, picture = self._size(job, run)
-        run.warnings += self.adapters.use(job.loras)[1]
-        guided = job.settings.guidance_scale > 1
-        prompt = self._encode(job.prompt, "PROMPT", run)
-        negative = self._encode(job.settings.negative_prompt, "NEGATIVE_PROMPT", run) if guided else None
-        with self._clean_up(), self._cached(bool(job.loras), run):
-            found = self._denoise(run, prompt, negative, width, height, picture, job.settings.seed or 0)
+        runs = Runs([job])
+        self._prepare(runs)
+        with self._clean_up(), self._cached(runs):
+            found = self._denoise(runs)
         result: NDArray[np.float32] = found[0].float().cpu().numpy()
         return result
 
-    def _size(self, job: GenerationJob, run: _Run) -> tuple[int, int, Image.Image | None]:
+    def _prepare(self, runs: Runs) -> list[LoraReport]:
+        """Everything before the first step: sizes, adapters, prompts."""
+        memory.reset_peak(self.options.device)
+        runs.each(self._size)
+        runs.each(lambda run: run.say("encoding", 0, 1))
+        reports, warnings = self.adapters.use(runs.all[0].job.loras)
+        for run in runs.all:
+            run.warnings += warnings
+        runs.each(self._read_prompts)
+        runs.each(lambda run: run.say("encoding", 1, 1))
+        return reports
+
+    def _size(self, run: Run) -> None:
         """Width and height, and the picture cut to them."""
-        width, height = read_size(job.settings.size)
+        job = run.job
+        if not clean(job.prompt):
+            raise InvalidInput("PROMPT is empty.")
+        run.seed = secrets.randbelow(2**63) if job.settings.seed is None else job.settings.seed
+        run.width, run.height = read_size(job.settings.size)
         if job.image is None:
-            return width, height, None
+            return
         picture, warnings = read_picture(job.image, max_pixels=self.options.max_pixels)
         run.warnings += warnings
-        width, height = fit_area(picture.width, picture.height, width * height)
-        return width, height, fill(picture, width, height)
+        run.width, run.height = fit_area(picture.width, picture.height, run.width * run.height)
+        run.picture = fill(picture, run.width, run.height)
 
-    def _encode(self, text: str, name: str, run: _Run) -> Encoded:
+    def _read_prompts(self, run: Run) -> None:
+        job = run.job
+        run.prompt = self._encode(job.prompt, "PROMPT", run)
+        if job.settings.guidance_scale > 1:
+            run.negative = self._encode(job.settings.negative_prompt, "NEGATIVE_PROMPT", run)
+        elif job.sources.get("negative_prompt") == "request":
+            run.warnings.append("NEGATIVE_PROMPT has no effect: GUIDANCE_SCALE is not above 1.")
+
+    def _encode(self, text: str, name: str, run: Run) -> Encoded:
         run.job.check()
-        encoded = self._text(text)
+        encoded = self._text(text, name)
         if encoded.used < encoded.tokens:
             run.warnings.append(f"{name} has {encoded.tokens} tokens; the first {encoded.used} were used.")
         return encoded
 
-    def _denoise(
-        self,
-        run: _Run,
-        prompt: Encoded,
-        negative: Encoded | None,
-        width: int,
-        height: int,
-        picture: Image.Image | None,
-        seed: int,
-    ) -> torch.Tensor:
-        settings = run.job.settings
-        pipe = self._text_to_video if picture is None else self._picture_to_video
+    def _denoise(self, runs: Runs) -> torch.Tensor:
+        """Latents of all jobs that have not failed, [N, C, T, h, w]."""
+        working = runs.living
+        lead, settings = working[0], working[0].job.settings
+        pipe = self._text_to_video if lead.picture is None else self._picture_to_video
         pipe.scheduler = make_scheduler(settings.solver, settings.shift, settings.grid)
-        run.step("denoising", 0, settings.sample_steps)
+        runs.step("denoising", 0, settings.sample_steps)
 
         def after_step(_: Any, index: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            run.step("denoising", index + 1, settings.sample_steps)
+            runs.step("denoising", index + 1, settings.sample_steps)
             return tensors
 
-        device, dtype = self.options.device, self._transformer.dtype
         answer = pipe(
-            **({} if picture is None else {"image": picture}),
-            prompt_embeds=prompt.embeddings.to(device, dtype),
-            negative_prompt_embeds=None if negative is None else negative.embeddings.to(device, dtype),
-            height=height,
-            width=width,
+            **({} if lead.picture is None else {"image": lead.picture}),
+            prompt_embeds=self._embeddings([run.prompt for run in working]),
+            negative_prompt_embeds=self._embeddings([run.negative for run in working]),
+            height=lead.height,
+            width=lead.width,
             num_frames=settings.frame_num,
             num_inference_steps=settings.sample_steps,
             guidance_scale=settings.guidance_scale,
             # On the host: the same seed gives the same noise on every device.
-            generator=torch.Generator("cpu").manual_seed(seed),
+            generator=[torch.Generator("cpu").manual_seed(run.seed) for run in working],
             output_type="latent",
             callback_on_step_end=after_step,
             callback_on_step_end_tensor_inputs=["latents"],
@@ -265,8 +214,12 @@ class GenerationPipeline:
         latents: torch.Tensor = answer.frames
         return latents
 
+    def _embeddings(self, encoded: Sequence[Encoded | None]) -> torch.Tensor | None:
+        known = [entry.embeddings for entry in encoded if entry is not None]
+        return torch.cat(known).to(self.options.device, self._transformer.dtype) if known else None
+
     @torch.no_grad()
-    def _decode(self, run: _Run, latents: torch.Tensor) -> NDArray[np.uint8]:
+    def _decode(self, run: Run, latents: torch.Tensor) -> NDArray[np.uint8]:
         """Frames, uint8 [T, H, W, 3]; one latent frame after another, each a step."""
         vae, frames = self._vae, latents.shape[2]
         shape = 1, vae.config.z_dim, 1, 1, 1
@@ -302,11 +255,12 @@ class GenerationPipeline:
             self._free()
 
     @contextmanager
-    def _cached(self, adapted: bool, run: _Run) -> Iterator[None]:
+    def _cached(self, runs: Runs) -> Iterator[None]:
         """The first-block cache, where it is set; not with adapters, whose effect it could hide."""
-        threshold = self.options.first_block_cache
+        threshold, adapted = self.options.first_block_cache, bool(runs.all[0].job.loras)
         if threshold and adapted:
-            run.warnings.append("The first-block cache was left off: adapters are in use.")
+            for run in runs.all:
+                run.warnings.append("The first-block cache was left off: adapters are in use.")
         if not threshold or adapted:
             yield
             return
@@ -316,32 +270,35 @@ class GenerationPipeline:
         finally:
             self._transformer.disable_cache()
 
-    def _metadata(
-        self,
-        run: _Run,
-        seed: int,
-        width: int,
-        height: int,
-        frames: NDArray[np.uint8],
-        prompt: Encoded,
-        reports: Sequence[LoraReport],
-    ) -> dict[str, Any]:
+    def _finish(self, run: Run, frames: NDArray[np.uint8], reports: Sequence[LoraReport]) -> Generated:
+        settings = run.job.settings
+        video = write_video(
+            frames,
+            settings.fps,
+            settings.format,
+            settings.crf,
+            on_frame=lambda count: run.step("encoding_video", count, len(frames)),
+        )
+        run.finish()
+        return Generated(video, self._metadata(run, len(frames), reports))
+
+    def _metadata(self, run: Run, frames: int, reports: Sequence[LoraReport]) -> dict[str, Any]:
         job = run.job
-        values = job.settings.model_dump(include=set(GenerationSettings.model_fields)) | {"seed": seed}
+        values = job.settings.model_dump(include=set(GenerationSettings.model_fields)) | {"seed": run.seed}
         sources = {name: job.sources.get(name, "request") for name in values}
         if job.settings.seed is None:
             sources["seed"] = "drawn"
         return {
             "prompt": job.prompt,
-            "prompt_tokens": prompt.tokens,
+            "prompt_tokens": run.prompt.tokens if run.prompt else 0,
             "mode": "text" if job.image is None else "image",
             "settings": {name: {"value": value, "source": sources[name]} for name, value in values.items()},
-            "seed": seed,
-            "width": width,
-            "height": height,
-            "frames": len(frames),
+            "seed": run.seed,
+            "width": run.width,
+            "height": run.height,
+            "frames": frames,
             "latent_frames": (job.settings.frame_num - 1) // STRIDE + 1,
-            "duration": round(len(frames) / job.settings.fps, 3),
+            "duration": round(frames / job.settings.fps, 3),
             "model": self.digest,
             "options": self.options.describe(),
             "adapters": [report.as_dict() for report in reports],
@@ -350,35 +307,3 @@ class GenerationPipeline:
             "memory": memory.measure(self.options.device).as_dict(),
             "warnings": run.warnings,
         }
-
-
-class _Run:
-    """What is known of one job while it is worked on."""
-
-    def __init__(self, job: GenerationJob) -> None:
-        self.job = job
-        self.warnings: list[str] = []
-        self._began = self._stage_began = monotonic()
-        self._stage: Stage | None = None
-
-    def step(self, stage: Stage, step: int, of: int) -> None:
-        """A step is done: see whether the work is still wanted, and say so."""
-        self.job.check()
-        self.say(stage, step, of)
-
-    def say(self, stage: Stage, step: int, of: int) -> None:
-        """Report progress, and keep the time of stages."""
-        now = monotonic()
-        if stage != self._stage:
-            self.finish()
-            self._stage, self._stage_began = stage, now
-        taken = now - self._stage_began
-        left = round(taken / step * (of - step), 1) if step else None
-        self.job.on_progress(Progress(stage, step, of, round(now - self._began, 3), left))
-
-    def finish(self) -> None:
-        """The stage is over."""
-        if self._stage is not None:
-            seconds = monotonic() - self._stage_began
-            self.job.seconds[self._stage] = self.job.seconds.get(self._stage, 0.0) + seconds
-            self._stage = None

@@ -12,6 +12,8 @@ import ftfy
 import torch
 from torch import Tensor
 
+from atelier.errors import InvalidInput
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -55,11 +57,15 @@ class TextEncoder:
         self._network.to(parked or device)
 
     @torch.no_grad()
-    def __call__(self, text: str) -> Encoded:
+    def __call__(self, text: str, name: str = "PROMPT") -> Encoded:
         """Encode one prompt.
 
         Args:
             text: as it was given.
+            name: what errors call it.
+
+        Raises:
+            InvalidInput: it holds a token that the network has no embedding for.
         """
         text = clean(text)
         if text in self._results:
@@ -69,6 +75,8 @@ class TextEncoder:
         given = self._tokenizer(
             text, padding="max_length", max_length=self._length, truncation=True, return_tensors="pt"
         )
+        if int(given.input_ids.max()) >= self._network.config.vocab_size:  # T5's own <extra_id_0> and so on
+            raise InvalidInput(f"{name} holds a special token of the tokenizer's that the text encoder does not know.")
         used = int(given.attention_mask.sum())
         self._network.to(self._device)
         try:

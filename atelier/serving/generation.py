@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from atelier.errors import InvalidInput
+from atelier.generation.jobs import Generated, GenerationJob, Progress
 from atelier.generation.loading import LoadOptions
-from atelier.generation.pipeline import Generated, GenerationJob, GenerationPipeline, Progress
+from atelier.generation.pipeline import GenerationPipeline
 from atelier.generation.settings import GenerationSettings
 from atelier.generation.sizes import read_size
 from atelier.serving import checkout
-from atelier.serving.model import Tensors
+from atelier.serving.errors import Cancelled
+from atelier.serving.queued import Task
 from atelier.serving.request import Request
 from atelier.serving.settings import Settled
 
@@ -37,6 +39,9 @@ class GenerateSettings(LoadOptions, GenerationSettings):
     loras: str = Field("weights/loras", description="folder of adapters, NAME.safetensors; relative to the checkout")
     sizes: str = Field("1280*704,704*1280", description="sizes that are accepted, with commas between")
     max_frame_num: int = Field(241, ge=1, description="frames at most: 10 seconds")
+    max_together: int = Field(
+        1, ge=1, le=16, description="waiting prompts with equal settings that are worked on together"
+    )
     max_queue: int = Field(16, ge=0, description="requests that may wait")
     encoding: str = Field(
         "binary", pattern="^(binary|base64)$", description="of IMAGE and VIDEO; JSON over HTTP needs base64"
@@ -93,15 +98,37 @@ def read_job(request: Request, settings: Settled[GenerateSettings]) -> Generatio
         image=image,
         loras=list(zip(names, scales or [1.0] * len(names), strict=True)),
         sources=settings.sources,
-        check=request.raise_if_cancelled,
         seconds=request.seconds,
     )
 
 
-def run_job(pipeline: GenerationPipeline, job: GenerationJob, encoding: str, send: Callable[[Tensors], None]) -> None:
-    """Make a video; progress goes out as it is made, the video last."""
-    send_progress: Callable[[Progress], None] = lambda progress: send(tensors_of_progress(progress))  # noqa: E731
-    send(tensors_of_video(pipeline(replace(job, on_progress=send_progress)), encoding))
+def run_tasks(pipeline: GenerationPipeline, tasks: Sequence[Task[tuple[GenerationJob, str]]]) -> list[Exception | None]:
+    """Make videos; progress goes out as they are made, each video last.
+
+    Args:
+        pipeline: what makes them.
+        tasks: jobs of one kind, with the encoding of each answer.
+
+    Returns:
+        What each failed with, if it did.
+    """
+    made = pipeline.together([_reporting(task) for task in tasks])
+    failures: list[Exception | None] = []
+    for task, found in zip(tasks, made, strict=True):
+        if isinstance(found, Exception):
+            failures.append(found)
+            continue
+        try:
+            task.send(tensors_of_video(found, task.job[1]))
+            failures.append(None)
+        except Cancelled as error:
+            failures.append(error)
+    return failures
+
+
+def _reporting(task: Task[tuple[GenerationJob, str]]) -> GenerationJob:
+    """The job, telling its client how far it is."""
+    return replace(task.job[0], check=task.check, on_progress=lambda progress: task.send(tensors_of_progress(progress)))
 
 
 def tensors_of_progress(progress: Progress) -> dict[str, Any]:

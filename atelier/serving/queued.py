@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -30,13 +30,37 @@ POLL = 0.1
 """Seconds between two looks at whether a waiting request was given up."""
 
 
-@dataclass
-class _Waiting(Generic[Job]):
-    """A request in the queue."""
+@dataclass(eq=False)
+class Task(Generic[Job]):
+    """A request on its way.
+
+    Attributes:
+        request: whose tensors cannot be read any more.
+        sender: Triton's, of its responses.
+        job: what was read from it.
+    """
 
     request: Request
     sender: Any
     job: Job
+
+    def check(self) -> None:
+        """See whether anybody waits for it.
+
+        Raises:
+            Cancelled: nobody does.
+        """
+        if self.sender.is_cancelled():
+            raise Cancelled("The request was cancelled.")
+
+    def send(self, tensors: Tensors) -> None:
+        """Give out one response.
+
+        Raises:
+            Cancelled: nobody waits for it.
+        """
+        self.check()
+        self.sender.send(pb_utils.InferenceResponse(tensors_of(tensors)))
 
 
 class QueuedModel(Model[Settings], Generic[Settings, Job]):
@@ -49,7 +73,7 @@ class QueuedModel(Model[Settings], Generic[Settings, Job]):
     def initialize(self, args: Any) -> None:
         """Called by Triton when the model is loaded."""
         super().initialize(args)
-        self._queue: deque[_Waiting[Job]] = deque()
+        self._queue: deque[Task[Job]] = deque()
         self._changed = threading.Condition()
         self._closing = self._busy = False
         self._threads = [
@@ -64,8 +88,18 @@ class QueuedModel(Model[Settings], Generic[Settings, Job]):
         """Read a request's tensors; nothing of them can be read later."""
 
     @abstractmethod
-    def run(self, job: Job, request: Request, send: Callable[[Tensors], None]) -> None:
-        """Work, and give out responses as they are ready; ``send`` raises where nobody waits for them."""
+    def run(self, tasks: Sequence[Task[Job]]) -> Sequence[Exception | None]:
+        """Work on tasks of one kind together, and send their responses: what each failed with, if it did."""
+
+    def kind(self, job: Job) -> Hashable:
+        """Waiting jobs of one kind may be worked on together; None: by itself."""
+        del job
+        return None
+
+    @property
+    def most_together(self) -> int:
+        """Jobs that are worked on together."""
+        return 1
 
     @abstractmethod
     def waiting(self, position: int) -> Tensors:
@@ -91,7 +125,7 @@ class QueuedModel(Model[Settings], Generic[Settings, Job]):
                 with self._changed:
                     if len(self._queue) >= self.most_waiting:
                         raise Unavailable(f"Exceeds maximum queue size: {self.most_waiting} requests wait already.")
-                    self._queue.append(_Waiting(request, sender, job))
+                    self._queue.append(Task(request, sender, job))
                     position = len(self._queue) - 1 + self._busy
                     self._changed.notify_all()
                 self._tell(sender, self.waiting(position))
@@ -112,9 +146,9 @@ class QueuedModel(Model[Settings], Generic[Settings, Job]):
                 self._changed.wait_for(lambda: self._queue or self._closing)
                 if not self._queue:
                     return
-                entry, self._busy = self._queue.popleft(), True
+                tasks, self._busy = self._take(), True
             try:
-                self._answer(entry)
+                self._answer(tasks)
             finally:
                 with self._changed:
                     self._busy = False
@@ -122,26 +156,28 @@ class QueuedModel(Model[Settings], Generic[Settings, Job]):
                 for position, other in standing:
                     self._tell(other.sender, self.waiting(position))
 
-    def _answer(self, entry: _Waiting[Job]) -> None:
-        sender = entry.sender
+    def _take(self) -> list[Task[Job]]:
+        """The next task, and those behind it that can be worked on with it."""
+        tasks = [self._queue.popleft()]
+        kind = self.kind(tasks[0].job)
+        alike = [task for task in self._queue if kind is not None and self.kind(task.job) == kind]
+        for task in alike[: self.most_together - 1]:
+            self._queue.remove(task)
+            tasks.append(task)
+        return tasks
 
-        def check() -> None:
-            if sender.is_cancelled():
-                raise Cancelled("The request was cancelled.")
-
-        def send(tensors: Tensors) -> None:
-            check()
-            sender.send(pb_utils.InferenceResponse(tensors_of(tensors)))
-
+    def _answer(self, tasks: list[Task[Job]]) -> None:
         try:
-            check()
-            with self.exclusive(check):
-                self.run(entry.job, entry.request, send)
+            with self.exclusive(tasks[0].check):
+                failures = self.run(tasks)
         except Exception as error:
-            self._refuse(entry.request, sender, error)
-        else:
-            self.metrics.answered("ok", entry.request.seconds)
-            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            failures = [error] * len(tasks)
+        for task, failure in zip(tasks, failures, strict=True):
+            if failure is not None:
+                self._refuse(task.request, task.sender, failure)
+                continue
+            self.metrics.answered("ok", task.request.seconds)
+            task.sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def _watch(self) -> None:
         """Answer those that were given up while they waited: they take no place from others."""

@@ -1,18 +1,23 @@
 """The pipeline against the golden runs: diffusers' and the official loop's."""
 
+import io
 import json
 import shutil
+import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from atelier.errors import InvalidInput
 from atelier.generation.adapters import AdapterStore
 from atelier.generation.errors import LoraError
+from atelier.generation.jobs import GenerationJob
 from atelier.generation.loading import LoadOptions
-from atelier.generation.pipeline import GenerationJob, GenerationPipeline
+from atelier.generation.pipeline import GenerationPipeline
 from atelier.generation.settings import GenerationSettings
 from tests.generation.conftest import GOLDEN
 
@@ -102,6 +107,36 @@ def test_half_precision_is_near(pipeline):
     half = GenerationPipeline.from_pretrained(GOLDEN / "pipeline", options, loras=GOLDEN / "lora")
     found, expected = (p.latents(job(scale=1.0, seed=1)) for p in (half, pipeline))
     assert np.abs(found - expected).mean() < 0.02
+
+
+def test_several_prompts_at_once_are_as_each_by_itself(pipeline):
+    jobs = [replace(job(scale=1.0, seed=seed), prompt=prompt) for seed, prompt in ((1, "a cat"), (2, "두 마리 개"))]
+    assert jobs[0].kind == jobs[1].kind is not None
+    single = [pipeline(entry).video for entry in jobs]
+    for found, expected in zip(pipeline.together(jobs), single, strict=True):
+        frames, wanted = (
+            [np.asarray(Image.open(file)) for file in pictures(video)] for video in (found.video, expected)
+        )
+        assert np.abs(np.stack(frames).astype(int) - np.stack(wanted)).max() <= 1
+
+
+def pictures(video):
+    archive = zipfile.ZipFile(io.BytesIO(video))
+    return [archive.open(name) for name in archive.namelist()]
+
+
+def test_one_that_is_given_up_leaves_the_others(pipeline):
+    steps = []
+
+    def check():
+        if len(steps) >= 3:
+            raise Stop
+
+    jobs = [job(seed=1, check=check, on_progress=steps.append), job(seed=2)]
+    failure, made = pipeline.together(jobs)
+    assert isinstance(failure, Stop)
+    assert made.metadata["seed"] == 2
+    assert made.metadata["frames"] == 9
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,20 @@
 """`generate`: a prompt, or a picture and a prompt, in; progress and one video out. The weights are loaded once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 
-from atelier.generation.pipeline import GenerationJob, Progress
+from atelier.generation.jobs import GenerationJob, Progress
 from atelier.serving import gpu
 from atelier.serving.generation import (
     REQUEST_SETTINGS,
     GenerateSettings,
     load_pipeline,
     read_job,
-    run_job,
+    run_tasks,
     tensors_of_progress,
 )
 from atelier.serving.model import Tensors
-from atelier.serving.queued import QueuedModel
+from atelier.serving.queued import QueuedModel, Task
 from atelier.serving.request import Request
 from atelier.serving.settings import Settled
 
@@ -42,5 +42,12 @@ class TritonPythonModel(QueuedModel[GenerateSettings, tuple[GenerationJob, str]]
     def waiting(self, position: int) -> Tensors:
         return tensors_of_progress(Progress("queued", 0, 0, 0.0, None, position))
 
-    def run(self, job: tuple[GenerationJob, str], request: Request, send: Callable[[Tensors], None]) -> None:
-        run_job(self.pipeline, *job, send)
+    def kind(self, job: tuple[GenerationJob, str]) -> Hashable:
+        return job[0].kind
+
+    @property
+    def most_together(self) -> int:
+        return self.settings.values.max_together
+
+    def run(self, tasks: Sequence[Task[tuple[GenerationJob, str]]]) -> Sequence[Exception | None]:
+        return run_tasks(self.pipeline, tasks)
