@@ -6,15 +6,18 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from atelier.errors import InvalidInput
+from atelier.generation import quantising
+from atelier.generation.quantising import Quantisation
 
 
-class LoadOptions(BaseModel):
+class LoadOptions(BaseSettings):
     """How a checkpoint is held and run. Nothing here changes what is asked of a video."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="ATELIER_GENERATE_", extra="forbid", frozen=True)
 
     device: str = Field("cpu", description="PyTorch's name: cpu, cuda, cuda:N; auto: a GPU where there is one")
     convert_model_dtype: bool = Field(
@@ -29,6 +32,9 @@ class LoadOptions(BaseModel):
     group_offload: bool = Field(False, description="the transformer's blocks are brought to the GPU one by one")
     vae_tiling: bool = Field(False, description="the VAE works tile by tile: less memory, pixels change at the seams")
     fp8_storage: bool = Field(False, description="the transformer's weights are stored in 8 bits, computed in bf16")
+    quantisation: Quantisation = Field(
+        "", description="int8 or fp8 (torchao), nf4 (bitsandbytes): of the transformer's blocks; empty: none"
+    )
     first_block_cache: float = Field(0.0, ge=0, le=1, description="threshold of the first-block cache; 0: off")
     compile: bool = Field(False, description="compile the transformer's blocks")
     attention: str = Field("", description="diffusers' name of an attention back end; empty: PyTorch's own")
@@ -65,11 +71,16 @@ class LoadOptions(BaseModel):
         if kind == "cuda" and not torch.cuda.is_available():
             raise InvalidInput(f"device is {self.device}, and PyTorch finds no GPU here.")
         if kind != "cuda":
-            for name in ("offload_model", "group_offload", "fp8_storage"):
+            for name in ("offload_model", "group_offload", "fp8_storage", "quantisation"):
                 if getattr(self, name):
                     raise InvalidInput(f"{name} needs a GPU; device is {self.device}.")
         if self.offload_model and self.group_offload:
             raise InvalidInput("offload_model and group_offload exclude each other.")
+        quantising.check(self.quantisation)
+        if self.quantisation and (self.fp8_storage or self.group_offload):
+            raise InvalidInput("quantisation goes with neither fp8_storage nor group_offload.")
+        if self.quantisation and not self.convert_model_dtype:
+            raise InvalidInput("quantisation needs convert_model_dtype: what is not quantised is in bfloat16.")
         if self.first_block_cache and self.compile:
             raise InvalidInput("first_block_cache and compile exclude each other: the cache decides while it runs.")
 
@@ -97,6 +108,7 @@ def prepare(pipe: Any, options: LoadOptions) -> Callable[[], None]:
             transformer.set_attention_backend(options.attention)
         except (ValueError, RuntimeError, ImportError) as error:
             raise InvalidInput(f"attention is {options.attention!r:.40}: {str(error).splitlines()[0][:200]}") from None
+    quantising.quantise(transformer, options.quantisation, device)
     if options.fp8_storage:
         transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=options.dtype)
     if options.vae_tiling:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -317,7 +318,9 @@ def _inject(transformer: Any, adapter: Adapter, key: str) -> None:
         "target_modules": sorted(ranks),
     }
     try:
-        transformer.load_lora_adapter(dict(state), prefix=None, adapter_name=key, metadata=settings)
+        with warnings.catch_warnings():  # PEFT is surprised by a second adapter
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+            transformer.load_lora_adapter(dict(state), prefix=None, adapter_name=key, metadata=settings)
     except (ValueError, RuntimeError, TypeError, KeyError) as error:
         raise LoraError(f"{adapter.file} cannot be applied: {str(error).splitlines()[0][:200]}.") from error
     _check_injected(transformer, adapter, key, state)

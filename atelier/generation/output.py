@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -22,7 +22,7 @@ _CODECS = {"mp4": "h264", "webm": "vp9"}
 
 
 def write_video(
-    frames: Sequence[NDArray[np.uint8]],
+    frames: NDArray[np.uint8],
     fps: int,
     form: Format,
     crf: int,

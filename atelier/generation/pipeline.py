@@ -57,9 +57,11 @@ class GenerationPipeline:
         scheduler = make_scheduler("unipc", 5.0, "official")
         parts = {"tokenizer": None, "text_encoder": None, "vae": self._vae, "scheduler": scheduler}
         common = {"transformer": self._transformer, "expand_timesteps": True, "boundary_ratio": None}
-        self._text_to_video: Any = WanPipeline(**parts, **common)
+        text_to_video: Any = WanPipeline
+        picture_to_video: Any = WanImageToVideoPipeline
+        self._text_to_video = text_to_video(**parts, **common)
         # Made by hand: from_pipe would turn bfloat16 into float32, and leave expand_timesteps out.
-        self._picture_to_video: Any = WanImageToVideoPipeline(**parts, **common)
+        self._picture_to_video = picture_to_video(**parts, **common)
         for pipe in (self._text_to_video, self._picture_to_video):
             pipe.set_progress_bar_config(disable=True)
         self._free = prepare(self._text_to_video, options)
@@ -80,7 +82,7 @@ class GenerationPipeline:
             CheckpointError: the checkpoint cannot be used.
             InvalidInput: an option is not possible on this machine.
         """
-        options = options or LoadOptions()
+        options = options or LoadOptions.model_validate({})
         options.check()
         stages: dict[str, memory.Memory] = {}
 
@@ -264,7 +266,8 @@ class GenerationPipeline:
         if not threshold or adapted:
             yield
             return
-        self._transformer.enable_cache(FirstBlockCacheConfig(threshold=threshold))
+        config: Any = FirstBlockCacheConfig
+        self._transformer.enable_cache(config(threshold=threshold))
         try:
             yield
         finally:

@@ -17,21 +17,23 @@ Grid = Literal["official", "diffusers"]
 TRAIN_STEPS = 1000
 
 
-class OfficialUniPC(UniPCMultistepScheduler):  # type: ignore[misc]
+class OfficialUniPC(UniPCMultistepScheduler):
     """UniPC on the official levels: from 1 - 1/1000 to 0, then shifted."""
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None, **_: Any) -> None:
+    def set_timesteps(self: Any, num_inference_steps: int, device: Any = None, **_: Any) -> None:
         """Set the levels of one run."""
         levels = np.linspace(1 - 1 / self.config.num_train_timesteps, 0, num_inference_steps + 1)[:-1]
-        super().set_timesteps(sigmas=levels, device=device)
+        solver: Any = super()
+        solver.set_timesteps(sigmas=levels, device=device)
 
 
-class OfficialDpm(DPMSolverMultistepScheduler):  # type: ignore[misc]
+class OfficialDpm(DPMSolverMultistepScheduler):
     """DPM-Solver++ 2M on the official levels: from 1 to 0, then shifted."""
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None, **_: Any) -> None:
+    def set_timesteps(self: Any, num_inference_steps: int, device: Any = None, **_: Any) -> None:
         """Set the levels of one run."""
-        super().set_timesteps(num_inference_steps, device=device)
+        solver: Any = super()
+        solver.set_timesteps(num_inference_steps, device=device)
         levels = shifted(np.linspace(1, 0, num_inference_steps + 1)[:-1], self.config.flow_shift)
         self.sigmas = torch.from_numpy(np.append(levels, 0.0).astype(np.float32))
         self.timesteps = torch.from_numpy(levels * self.config.num_train_timesteps).to(device, torch.int64)
@@ -58,6 +60,7 @@ def make_scheduler(solver: Solver, shift: float, grid: Grid) -> Any:
         "solver_order": 2,
         "final_sigmas_type": "zero",
     }
+    kind: Any
     if solver == "unipc":
         kind = OfficialUniPC if grid == "official" else UniPCMultistepScheduler
         return kind(**common, solver_type="bh2", predict_x0=True, lower_order_final=True)

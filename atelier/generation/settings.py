@@ -23,7 +23,7 @@ Format = Literal["mp4", "webm", "frames"]
 class GenerationSettings(BaseSettings):
     """Settings of one video."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="ATELIER_GENERATE_", extra="forbid", frozen=True)
 
     frame_num: int = Field(121, description="frames: 4n + 1, at least 1")
     size: str = Field("1280*704", description="WIDTH*HEIGHT, pixels; with a picture its area")

@@ -145,6 +145,7 @@ def test_one_that_is_given_up_leaves_the_others(pipeline):
         ({"offload_model": True}, "offload_model needs a GPU; device is cpu"),
         ({"group_offload": True}, "group_offload needs a GPU"),
         ({"fp8_storage": True}, "fp8_storage needs a GPU"),
+        ({"quantisation": "nf4"}, "quantisation needs a GPU; device is cpu"),
         ({"device": "tpu9"}, "device is 'tpu9'"),
         ({"device": "cuda:7"}, "PyTorch finds no GPU here|cuda:7"),
         ({"first_block_cache": 0.1, "compile": True}, "exclude each other"),
