@@ -18,8 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from atelier.client import AtelierError
 from atelier.errors import InvalidInput
+from atelier.generation.sizes import STRIDE, nearest_frame_nums
 from atelier.serving.launcher import LaunchError
-from perf import batching, lama, matting, matting_length, regions, report, runtimes, serving, sweep, tune
+from perf import batching, generation, lama, matting, matting_length, regions, report, runtimes, serving, sweep, tune
 from perf.measure import BenchmarkError
 
 app = typer.Typer(
@@ -125,6 +126,27 @@ def batching_command(
     """The bridge and Triton against the old worker, same arrivals, a real Redis: OUTPUT/batching.{json,md}."""
     settings = batching.Settings(size.value, threads, lone, random, burst, backlog, late, _shares("--loads", loads))
     _run("batching", output, lambda progress: batching.measure(settings, progress), batching.markdown)
+
+
+@app.command("generation")
+def generation_command(
+    size: Annotated[str, typer.Option(help="The network, random: tiny, or full: the public one's size.")] = "tiny",
+    frame_size: Annotated[str, typer.Option(help="WIDTH*HEIGHT of the video.")] = "160*96",
+    frames: Annotated[int, typer.Option(min=1, help="Of the video, 4n + 1.")] = 13,
+    steps: Annotated[int, typer.Option(min=1, help="Of denoising.")] = 20,
+    rank: Annotated[int, typer.Option(min=1, help="Of the adapter.")] = 32,
+    threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="Of the first-block cache.")] = 0.1,
+    device: Annotated[str, typer.Option(help="PyTorch's name; auto: a GPU where there is one.")] = "auto",
+    bfloat16: Annotated[bool, typer.Option(help="Text encoder and transformer in bfloat16.")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Of PyTorch.")] = report.cores(),
+    rounds: Annotated[int, typer.Option(min=1, help="Timed videos of each variant.")] = 6,
+    output: Output = report.RESULTS,
+) -> None:
+    """What adapters cost and the first-block cache brings: OUTPUT/generation-SIZE.{json,md}."""
+    if size not in ("tiny", "full"):
+        raise typer.BadParameter("accepted: tiny, full", param_hint="--size")
+    settings = generation.Settings(size, frame_size, frames, steps, rank, threshold, device, bfloat16, threads, rounds)
+    _run(f"generation-{size}", output, lambda progress: generation.measure(settings, progress), generation.markdown)
 
 
 @app.command("matting")
@@ -243,6 +265,7 @@ def all_command(output: Output = report.RESULTS) -> None:
         _serving(serving.Settings(size.value, (256, 512), (1,), threads, rounds=rounds), output)
     regions_command(side=1024, output=output)
     regions_command(rounds=1, output=output)
+    generation_command(output=output)
     matting_command(output=output)
     matting_length_command(output=output)
     tune_command(size=SizeName.mini, output=output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from atelier.generation.lora import LoraReport, attach, attached, detach, set_sc
 
 SUFFIX = ".safetensors"
 _LISTED = 20
+_NUMBERS = itertools.count()  # several stores may share a network
 
 
 @dataclass
@@ -36,7 +38,6 @@ class AdapterStore:
     def __init__(self, folder: Path, transformer: Any, *, limit: int) -> None:
         self._folder, self._transformer, self._limit = folder, transformer, limit
         self._held: dict[str, _Held] = {}  # the least recently used first
-        self._count = 0
 
     def names(self) -> list[str]:
         """All adapters that there are."""
@@ -83,8 +84,7 @@ class AdapterStore:
         if old is not None and old.stamp == stamp:
             self._held[name] = old  # the last one used
             return []
-        key = f"{name}#{self._count}"
-        self._count += 1
+        key = f"{name}#{next(_NUMBERS)}"
         try:
             attach(self._transformer, file, name=key)
         except LoraError as error:
