@@ -145,6 +145,9 @@ def generation_command(
     """What adapters cost and the first-block cache brings: OUTPUT/generation-SIZE.{json,md}."""
     if size not in ("tiny", "full"):
         raise typer.BadParameter("accepted: tiny, full", param_hint="--size")
+    if frames % STRIDE != 1:
+        near = " and ".join(map(str, nearest_frame_nums(frames)))
+        raise typer.BadParameter(f"4n + 1 is accepted; the nearest are {near}", param_hint="--frames")
     settings = generation.Settings(size, frame_size, frames, steps, rank, threshold, device, bfloat16, threads, rounds)
     _run(f"generation-{size}", output, lambda progress: generation.measure(settings, progress), generation.markdown)
 
