@@ -56,7 +56,7 @@ class Generator(Protocol):
             AtelierError: the server does not answer.
         """
 
-    async def generate(
+    def generate(
         self,
         prompt: str,
         *,
@@ -64,7 +64,7 @@ class Generator(Protocol):
         on_progress: Callable[[Progress], None] | None = None,
         timeout: float | None = None,
         **settings: Any,
-    ) -> Result:
+    ) -> Awaitable[Result]:
         """Make one; where the waiting task is cancelled, so is the work on the server.
 
         Raises:
