@@ -70,9 +70,7 @@ def _inpaint_samples(output: Path, console: Console) -> list[Sample]:
     )
     samples: list[Sample] = []
     with console.status("Starting Triton …"), Server(options) as server:
-        failed = [f"{s.name}: {s.reason}" for s in server.states() if s.state == "FAILED" or s.state == "MISSING"]
-        if failed:
-            raise LaunchError("; ".join(failed))
+        server.require_ready()
         console.print(f"Triton is ready: {server.http_url} (HTTP), {server.grpc_url} (gRPC)")
         with Client(server.grpc_url) as client:
             for mask in sorted((checkout.root() / "samples").glob("*.mask.png")):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from atelier.inpainting import load_generator
 from atelier.serving import checkout
-from atelier.serving.launcher import LaunchError, Server
+from atelier.serving.launcher import Server
 from atelier.serving.options import CPU_PROFILE, DEFAULT_PROFILE, ServerOptions, free_ports
 from perf.measure import BenchmarkError
 
@@ -117,9 +117,7 @@ def serve(made: Subject, profile: str = CPU_PROFILE) -> Iterator[Server]:
     http, grpc, metrics = free_ports(3)
     ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics}
     with Server(ServerOptions((made.repository,), (MODEL,), profile, exit_timeout=10, **ports)) as server:
-        for state in server.states():
-            if state.name == MODEL and state.state != "READY":
-                raise LaunchError(f"{MODEL} does not load: {state.reason}")
+        server.require_ready()
         yield server
 
 

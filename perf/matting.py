@@ -28,7 +28,7 @@ from atelier.media.video import Facts, open_video
 from atelier.media.video.codecs import find_codec
 from atelier.media.video.writing import VideoWriter
 from atelier.serving import checkout
-from atelier.serving.launcher import LaunchError, Server
+from atelier.serving.launcher import Server
 from atelier.serving.options import ServerOptions, free_ports
 from perf import report
 from perf.lama import THREADS, run_export
@@ -186,9 +186,7 @@ def _serve(repository: Path) -> Iterator[Server]:
     http, grpc, metrics = free_ports(3)
     ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics, "exit_timeout": 10}
     with Server(ServerOptions((repository,), ("matte",), **ports)) as server:
-        for state in server.states():
-            if state.state != "READY":
-                raise LaunchError(f"{state.name} does not load: {state.reason}")
+        server.require_ready()
         yield server
 
 

@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from atelier.client import Client
 from atelier.serving import checkout
-from atelier.serving.launcher import LaunchError, Server
+from atelier.serving.launcher import Server
 from atelier.serving.options import ServerOptions, free_ports
 from perf import report
 from perf.measure import PAUSE, interleave, ratios, summarise
@@ -65,9 +65,7 @@ def measure(settings: Settings, progress: Progress) -> dict[str, Any]:
     repository = checkout.root() / "model_repository"
     progress.update(task, description="starting Triton", total=len(chosen))
     with Server(ServerOptions((repository,), ("inpaint",), **ports)) as server, Client(server.grpc_url) as client:
-        for state in server.states():
-            if state.state != "READY":
-                raise LaunchError(f"{state.name} does not load: {state.reason}")
+        server.require_ready()
         release = client.status().version
         for share, sample in chosen:
             progress.update(task, description=f"{share:.0%} masked, {sample.category}")

@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from atelier.client import Client
 from atelier.serving import checkout
-from atelier.serving.launcher import LaunchError, Server
+from atelier.serving.launcher import Server
 from atelier.serving.options import ServerOptions, free_ports
 from perf import lama, report
 from perf.analyzer import Analyzer, Load
@@ -117,9 +117,7 @@ def _served(settings: Settings) -> Iterator[Server]:
         http, grpc, metrics = free_ports(3)
         ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics, "exit_timeout": 10}
         with Server(ServerOptions((checkout.root() / "model_repository",), (settings.model,), **ports)) as server:
-            for state in server.states():
-                if state.state != "READY":
-                    raise LaunchError(f"{state.name} does not load: {state.reason}")
+            server.require_ready()
             yield server
 
 

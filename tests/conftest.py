@@ -15,7 +15,7 @@ from atelier.serving.launcher import Server
 from atelier.serving.options import ServerOptions, free_ports
 
 if TYPE_CHECKING:
-    from tests.golden.gvm.serving import Servers
+    from tests.golden.gvm.serving import MatteServers
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -43,9 +43,39 @@ def plain_environment() -> None:
             del os.environ[name]
 
 
-@pytest.fixture(scope="session")
+class Running:
+    """Embedded servers, started when first asked for. The last few stay: each holds its networks in memory.
+
+    Args:
+        most: servers at a time; the least recently used is stopped for another.
+    """
+
+    def __init__(self, most: int = 2) -> None:
+        self._most = most
+        self._servers: dict[tuple[object, ...], tuple[Server, ExitStack]] = {}
+
+    def __call__(self, *repositories: Path, **changes: object) -> Server:
+        """The server of these repositories with these options. Hold it no longer than until another is asked for."""
+        key = (*repositories, *sorted(changes.items()))
+        if key in self._servers:
+            self._servers[key] = self._servers.pop(key)
+        else:
+            while len(self._servers) >= self._most:
+                self._servers.pop(next(iter(self._servers)))[1].close()
+            stack = ExitStack()
+            self._servers[key] = stack.enter_context(Server(server_options(*repositories, **changes))), stack
+        return self._servers[key][0]
+
+    def close(self) -> None:
+        """Stop all."""
+        for _, stack in self._servers.values():
+            stack.close()
+        self._servers.clear()
+
+
+@pytest.fixture(scope="module")
 def launch() -> Iterator[Callable[..., Server]]:
-    """Start embedded servers that live until the end of the session: ``launch(repository, …, models=(…))``."""
+    """Start embedded servers that live until the end of the module: ``launch(repository, …, models=(…))``."""
     with ExitStack() as stack:
 
         def start(*repositories: Path, **changes: object) -> Server:
@@ -55,14 +85,17 @@ def launch() -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture(scope="session")
-def server(launch: Callable[..., Server]) -> Server:
+def server() -> Iterator[Server]:
     """The checkout's own repositories with the bundled artefact."""
-    return launch(ROOT / "model_repository")
+    with Server(server_options(ROOT / "model_repository")) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
-def matte_servers(launch: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Servers:
-    """``matte`` over the checkpoint of one of GVM's golden cases: ``matte_servers(name)``."""
-    from tests.golden.gvm.serving import Servers  # PyTorch is loaded for its tests alone
+def matte_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MatteServers]:
+    """``matte`` over the checkpoint of one of GVM's golden cases: ``matte_servers(name)``, asked for by each test."""
+    from tests.golden.gvm.serving import MatteServers  # PyTorch is loaded for its tests alone
 
-    return Servers(tmp_path_factory.mktemp("gvm"), launch)
+    running = Running()
+    yield MatteServers(tmp_path_factory.mktemp("gvm"), running)
+    running.close()

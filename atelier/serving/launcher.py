@@ -197,6 +197,19 @@ class Server:
         """What became of every model of the repositories, after ``wait_ready``."""
         return [self._state(model) for model in self._models]
 
+    def require_ready(self) -> None:
+        """See that the models that were asked for are ready, and those that they call.
+
+        Raises:
+            LaunchError: one is not; the message says what each lacks.
+        """
+        calls = {model.name: model.requires for model in self._models}
+        asked = list(calls if self.options.models is None else self.options.models)
+        for name in asked:  # which grows
+            asked += [other for other in calls.get(name, ()) if other not in asked]
+        if failed := [f"{s.name}: {s.reason}" for s in self.states() if s.name in asked and s.state != "READY"]:
+            raise LaunchError("; ".join(failed))
+
     def is_alive(self) -> bool:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None

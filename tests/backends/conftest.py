@@ -16,6 +16,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from atelier.serving import embedded
 from atelier.serving.launcher import Server
+from tests.conftest import server_options
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -147,9 +148,10 @@ def completing(launch: Callable[..., Server], tmp_path_factory: pytest.TempPathF
     made.client.close()
 
 
-@pytest.fixture(scope="session")
-def models(launch: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
+@pytest.fixture(scope="package")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
     folder = tmp_path_factory.mktemp("backends")
-    made = Models(folder, launch(folder))
-    yield made
-    made.client.close()
+    with Server(server_options(folder)) as server:
+        made = Models(folder, server)
+        yield made
+        made.client.close()

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Running
 from tests.golden.lama.cases import FOLDER, HOT
 
 REPOSITORY = ROOT / "model_repository"
@@ -25,16 +25,17 @@ def export(checkpoint, repository, target="onnx", precision="fp32"):
 
 
 @pytest.fixture(scope="session")
-def golden_servers(launch, tmp_path_factory):
-    """Start a server for (checkpoint, profile, precision) once: ``golden_servers("hot", None, "fp16")``."""
-    started = {}
+def golden_servers(tmp_path_factory):
+    """The server of (checkpoint, profile, precision), asked for by each test: ``golden_servers("hot", "openvino")``."""
+    repositories, running = {}, Running()
 
     def start(checkpoint, profile=None, precision="fp32"):
         key = (checkpoint, profile, precision)
-        if key not in started:
+        if key not in repositories:
             folder = tmp_path_factory.mktemp("golden") / "repository"
             export(CHECKPOINTS[checkpoint], folder, "torchscript" if profile == "torchscript" else "onnx", precision)
-            started[key] = launch(folder, profile=profile)
-        return started[key]
+            repositories[key] = folder
+        return running(repositories[key], profile=profile)
 
-    return start
+    yield start
+    running.close()

@@ -4,9 +4,9 @@ from tests.perf.commands import perf, written
 
 
 def test_served_and_eager_compute_the_same_and_memory_is_told_by_window(tmp_path):
-    small = ["--width", "64", "--height", "32", "--frames", "6", "--windows", "2,4", "--chunk", "2", "--rounds", "1"]
+    small = ["--width", "64", "--height", "32", "--frames", "4", "--windows", "2", "--chunk", "2", "--rounds", "1"]
     document, text = written("matting-tiny", tmp_path, "matting", *small, "--threads", "1")
-    assert [case["window"] for case in document["cases"]] == [2, 4]
+    assert [case["window"] for case in document["cases"]] == [2]
     for case in document["cases"]:
         assert {name: len(samples) for name, samples in case["seconds"].items()} == {"eager": 1, "served": 1}
         assert case["mean_levels"] <= 1
@@ -15,9 +15,9 @@ def test_served_and_eager_compute_the_same_and_memory_is_told_by_window(tmp_path
 
 
 def test_memory_is_told_by_length(tmp_path):
-    small = ["--lengths", "2,5", "--window", "2", "--chunk", "2", "--threads", "1"]
+    small = ["--lengths", "2,4", "--window", "2", "--chunk", "2", "--threads", "1"]
     document, text = written("matting-length", tmp_path, "matting-length", *small)
-    assert [case["frames"] for case in document["cases"]] == [2, 5]
+    assert [case["frames"] for case in document["cases"]] == [2, 4]
     assert all(case["peak_mib"] > 100 for case in document["cases"])
     assert "of the first" in text
 

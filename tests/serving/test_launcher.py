@@ -76,6 +76,21 @@ def test_a_model_that_fails_does_not_take_the_others_down(tmp_path):
         assert states["absent"].state == "MISSING"
         assert "python -m export net" in states["absent"].reason
         assert answers(server.http_url + "/v2/health/ready") == 200
+        with pytest.raises(LaunchError, match=r"sick: Internal: ValueError: no disk.*absent|absent.*sick"):
+            server.require_ready()
+
+
+def test_what_was_not_asked_for_may_be_missing(tmp_path):
+    make(tmp_path, "absent", 'backend: "onnxruntime"', files=())
+    make(tmp_path, "caller", 'backend: "python"\n' + parameter("requires", "absent"))
+    with Server(server_options(MODELS, tmp_path, models=("echo",))) as server:
+        server.require_ready()
+    words = "absent: absent/1/model.onnx is missing.*; caller: It calls absent"
+    with (
+        Server(server_options(MODELS, tmp_path, models=("echo", "caller"))) as server,
+        pytest.raises(LaunchError, match=words),
+    ):
+        server.require_ready()
 
 
 def test_models_that_a_model_calls_come_along():
@@ -152,8 +167,8 @@ def test_a_path_with_blanks_and_korean_letters(tmp_path):
     """The stub's command line is split at blanks, and its paths are decoded as ASCII."""
     folder = tmp_path / "내 모델 a b"
     shutil.copytree(ROOT / "model_repository", folder)
-    with Server(server_options(folder)) as server, Client(server.grpc_url) as client:
-        assert {state.state for state in server.states()} == {"READY"}
+    with Server(server_options(folder, models=("inpaint",))) as server, Client(server.grpc_url) as client:
+        server.require_ready()
         mask = np.ones((20, 20), np.uint8)
         report = client.inpaint(np.zeros((20, 20, 3), np.uint8), mask).report
         assert report["model"]["version"] == "1"

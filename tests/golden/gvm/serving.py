@@ -11,26 +11,26 @@ from tests.conftest import ROOT
 from tests.golden.gvm.cases import bases, unpack
 
 
-class Servers:
-    """Starts a server for a case's checkpoint, once.
+class MatteServers:
+    """The server of a case's checkpoint, which is exported once.
 
     Args:
         folder: for the checkpoints and the repositories.
-        launch: starts a server that lives until the end of the session.
+        running: what starts servers, and stops the least recently used.
     """
 
-    def __init__(self, folder: Path, launch: Callable[..., Server]) -> None:
-        self._folder, self._launch = folder, launch
+    def __init__(self, folder: Path, running: Callable[[Path], Server]) -> None:
+        self._folder, self._running = folder, running
         self._checkpoints = unpack(folder / "checkpoints")
-        self._started: dict[tuple[str, ...], Server] = {}
+        self._repositories: dict[tuple[str, ...], Path] = {}
 
     def __call__(self, name: str, precision: str = "fp32") -> Server:
         arguments = bases(self._checkpoints, name)
         key = (*map(str, arguments.values()), precision)
-        if key not in self._started:
-            repository = self._folder / f"repository-{len(self._started)}"
+        if key not in self._repositories:
+            repository = self._folder / f"repository-{len(self._repositories)}"
             export(Source(**arguments), "onnx", precision, repository, 1, verified=False)
             for model in ("matte", "matte_sync"):
                 (repository / model).symlink_to(ROOT / "model_repository" / model)
-            self._started[key] = self._launch(repository)
-        return self._started[key]
+            self._repositories[key] = repository
+        return self._running(self._repositories[key])
