@@ -1,5 +1,7 @@
 """Repositories as files: profiles, what a model requires, what it lacks."""
 
+import shutil
+
 import pytest
 
 from atelier.errors import InvalidInput
@@ -23,10 +25,19 @@ def parameter(key, value):
     return f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}'
 
 
-def test_the_checkout_s_own_models_lack_nothing():
+def test_the_bundled_models_lack_nothing():
     models = discover([REPOSITORY])
-    assert {"inpaint", "lama"} <= {model.name for model in models}
-    assert missing(models, ROOT / "backends") == {}
+    lacks = missing(models, ROOT / "backends")
+    assert {model.name for model in models} - lacks.keys() >= {"inpaint", "lama"}
+
+
+def test_models_whose_weights_are_not_bundled_say_how_to_bring_them(tmp_path):
+    for name in ("gvm_unet", "gvm_vae_encoder", "gvm_vae_decoder", "matte"):
+        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("model.onnx*"))
+        (tmp_path / name / "1").mkdir(exist_ok=True)
+    lacks = missing(discover([tmp_path]), ROOT / "backends")
+    assert "python -m export gvm" in lacks["gvm_unet"]
+    assert lacks["matte"] == "It calls gvm_unet, gvm_vae_encoder, gvm_vae_decoder, which cannot be loaded."
 
 
 def test_a_profile_replaces_whole_configurations():
@@ -38,7 +49,7 @@ def test_a_profile_replaces_whole_configurations():
 
 def test_unknown_profile_names_those_there_are():
     with pytest.raises(
-        InvalidInput, match=r"No model has the profile 'quantum'; there are: openvino, tensorrt, torchscript"
+        InvalidInput, match=r"No model has the profile 'quantum'; there are: openvino, pytorch, tensorrt, torchscript"
     ):
         discover([REPOSITORY], "quantum")
 
