@@ -52,6 +52,15 @@ def command(
             metavar="PATH",
         ),
     ] = None,
+    exit_timeout: Annotated[
+        int,
+        typer.Option(
+            help="Seconds that running requests are given when the server is stopped; what takes longer is lost.",
+            envvar="ATELIER_EXIT_TIMEOUT",
+            metavar="SECONDS",
+            min=1,
+        ),
+    ] = 60,
     verbose: Annotated[bool, typer.Option(help="Show all of the server's log, not only warnings and errors.")] = False,
 ) -> None:
     """Start Triton with the models whose artefacts are there, and serve until SIGTERM or Ctrl-C."""
@@ -64,6 +73,7 @@ def command(
         grpc_port=grpc_port,
         metrics_port=metrics_port,
         binary=server,
+        exit_timeout=exit_timeout,
     )
     process = Server(options, on_line=lambda line: _show(line, verbose))
     _stop_on_signals(process)

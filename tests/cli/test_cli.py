@@ -190,7 +190,7 @@ def executions(client):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serve_drains(start, number):
-    serving = start()
+    serving = start("--exit-timeout", "50", "--verbose")
     table = serving.until_ready()
     assert re.search(r"inpaint +│ default +│ 1 +│ READY", table)
     assert re.search(r"lama +│ (openvino|default) +│ 1 +│ READY", table)  # default where there is a GPU
@@ -210,6 +210,7 @@ def test_serve_drains(start, number):
         status, _, errors = serving.end(number)
         assert status == 0, errors
         assert "Finishing the running requests." in errors
+        assert re.search(r"exit_timeout +\| 50 ", errors)
         assert answer.result().image.shape == picture.shape
 
 
