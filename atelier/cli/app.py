@@ -14,6 +14,7 @@ import typer
 
 from atelier import __version__
 from atelier.cli import generate, inpaint, lint, matte, serve, status, weights
+from atelier.cli.evaluate import commands
 from atelier.client.errors import AtelierError
 from atelier.errors import InvalidInput
 
@@ -66,3 +67,12 @@ stored = typer.Typer(help="Weights and adapters that are there.", no_args_is_hel
 stored.command("list")(one_line(weights.list_command))
 stored.command("check")(one_line(weights.check_command))
 app.add_typer(stored, name="weights")
+
+evaluate = typer.Typer(
+    help="Did the LoRA help? Videos or pictures in pairs: measured, compared, shown on a page.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+for name in ("run", "videos", "images", "report"):
+    evaluate.command(name)(one_line(getattr(commands, name)))
+app.add_typer(evaluate, name="evaluate")
