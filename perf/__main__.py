@@ -18,9 +18,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from atelier.client import AtelierError
 from atelier.errors import InvalidInput
+from atelier.generation.loading import LoadOptions
 from atelier.generation.sizes import STRIDE, nearest_frame_nums
 from atelier.serving.launcher import LaunchError
-from perf import batching, generation, lama, matting, matting_length, regions, report, runtimes, serving, sweep, tune
+from perf import (
+    batching,
+    generation,
+    generation_options,
+    lama,
+    matting,
+    matting_length,
+    regions,
+    report,
+    runtimes,
+    serving,
+    sweep,
+    tune,
+)
 from perf.measure import BenchmarkError
 
 app = typer.Typer(
@@ -143,13 +157,48 @@ def generation_command(
     output: Output = report.RESULTS,
 ) -> None:
     """What adapters cost and the first-block cache brings: OUTPUT/generation-SIZE.{json,md}."""
+    _check_video(size, frames)
+    device = LoadOptions(device=device).device  # auto is a GPU, or none
+    settings = generation.Settings(size, frame_size, frames, steps, rank, threshold, device, bfloat16, threads, rounds)
+    _run(f"generation-{size}", output, lambda progress: generation.measure(settings, progress), generation.markdown)
+
+
+def _check_video(size: str, frames: int) -> None:
     if size not in ("tiny", "full"):
         raise typer.BadParameter("accepted: tiny, full", param_hint="--size")
     if frames % STRIDE != 1:
         near = " and ".join(map(str, nearest_frame_nums(frames)))
         raise typer.BadParameter(f"4n + 1 is accepted; the nearest are {near}", param_hint="--frames")
-    settings = generation.Settings(size, frame_size, frames, steps, rank, threshold, device, bfloat16, threads, rounds)
-    _run(f"generation-{size}", output, lambda progress: generation.measure(settings, progress), generation.markdown)
+
+
+@app.command("generation-options")
+def generation_options_command(
+    size: Annotated[str, typer.Option(help="The network, random: tiny, or full: the public one's size.")] = "tiny",
+    frame_size: Annotated[str, typer.Option(help="WIDTH*HEIGHT of the video.")] = "160*96",
+    frames: Annotated[int, typer.Option(min=1, help="Of the video, 4n + 1.")] = 13,
+    steps: Annotated[int, typer.Option(min=1, help="Of denoising.")] = 20,
+    variants: Annotated[str, typer.Option(help="Ways of holding the network, with commas between.")] = ",".join(
+        generation_options.VARIANTS
+    ),
+    device: Annotated[str, typer.Option(help="PyTorch's name; auto: a GPU where there is one.")] = "auto",
+    bfloat16: Annotated[bool, typer.Option(help="Text encoder and transformer in bfloat16.")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Of PyTorch.")] = report.cores(),
+    output: Output = report.RESULTS,
+) -> None:
+    """Memory and speed of every way of holding Wan: OUTPUT/generation-options-SIZE.{json,md}."""
+    _check_video(size, frames)
+    names = tuple(name.strip() for name in variants.split(","))
+    if unknown := [name for name in names if name not in generation_options.VARIANTS]:
+        there = ", ".join(generation_options.VARIANTS)
+        raise typer.BadParameter(f"there is no {unknown[0]!r}; there are: {there}", param_hint="--variants")
+    device = LoadOptions(device=device).device  # auto is a GPU, or none
+    settings = generation_options.Settings(size, frame_size, frames, steps, names, device, bfloat16, threads)
+    _run(
+        f"generation-options-{size}",
+        output,
+        lambda progress: generation_options.measure(settings, progress),
+        generation_options.markdown,
+    )
 
 
 @app.command("matting")
@@ -269,6 +318,7 @@ def all_command(output: Output = report.RESULTS) -> None:
     regions_command(side=1024, output=output)
     regions_command(rounds=1, output=output)
     generation_command(output=output)
+    generation_options_command(output=output)
     matting_command(output=output)
     matting_length_command(output=output)
     tune_command(size=SizeName.mini, output=output)

@@ -13,6 +13,8 @@ from atelier.generation.errors import LoraError
 from atelier.generation.lora import LoraReport, attach, attached, detach, set_scales
 
 SUFFIX = ".safetensors"
+MOST_SCALE = 100
+"""Of a request, either way: beyond, networks answer noise."""
 _LISTED = 20
 _NUMBERS = itertools.count()  # several stores may share a network
 
@@ -60,7 +62,9 @@ class AdapterStore:
         if twice := [name for name in names if names.count(name) > 1]:
             raise InvalidInput(f"LORA names {twice[0]!r:.60} twice.")
         files, warnings = self._files(), []
-        for name in names:
+        for name, scale in wanted:
+            if not abs(scale) <= MOST_SCALE:
+                raise InvalidInput(f"The scale of {name:.60} is {scale:g}; -{MOST_SCALE} to {MOST_SCALE} is accepted.")
             if name not in files:
                 there = ", ".join(sorted(files)[:_LISTED]) or "none"
                 raise InvalidInput(f"LORA: there is no adapter {name!r:.60}; there are: {there}.")
@@ -80,17 +84,17 @@ class AdapterStore:
     def _load(self, name: str, file: Path) -> list[str]:
         """Attach a file that is new, or not the one that was read; the old one serves on where the new one fails."""
         status = file.stat()
-        stamp, old = (status.st_mtime_ns, status.st_size), self._held.pop(name, None)
-        if old is not None and old.stamp == stamp:
-            self._held[name] = old  # the last one used
-            return []
+        stamp, old = (status.st_mtime_ns, status.st_size), self._held.get(name)
+        if old is not None:
+            self._held[name] = self._held.pop(name)  # the last one used
+            if old.stamp == stamp:
+                return []
         key = f"{name}#{next(_NUMBERS)}"
         try:
             attach(self._transformer, file, name=key)
         except LoraError as error:
             if old is None:
                 raise
-            self._held[name] = old
             return [f"{file.name} has changed and cannot be used ({error}) The one that was read before was used."]
         if old is not None:
             detach(self._transformer, old.key)

@@ -19,12 +19,15 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from atelier.generation.errors import LoraError
-from atelier.generation.lora_file import Adapter, Pair, listed, read_adapter
+from atelier.generation.lora_checks import check_shapes, norm_of
+from atelier.generation.lora_file import Adapter, listed, read_adapter
 from atelier.generation.probe import probe
 
 __all__ = ["LoraError", "LoraReport", "attach", "attached", "detach", "examine", "set_scales"]
 
 _STATE = "_atelier_adapters"
+_PEFT_MARKS = ("_hf_peft_config_loaded", "peft_config")
+"""Attributes that diffusers leaves on a network which had adapters."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,24 @@ class _Adapters:
     def __init__(self) -> None:
         self.held: dict[str, _Attached] = {}
         self.base: dict[str, Tensor] = {}
+        self._trained: list[str] = []
+        self._peft_marks: set[str] = set()
+
+    def remember(self, transformer: nn.Module) -> None:
+        """What PEFT changes of the network beside its layers, before the first adapter."""
+        if not self.held:
+            self._trained = [name for name, value in transformer.named_parameters() if value.requires_grad]
+            self._peft_marks = set(vars(transformer)) & set(_PEFT_MARKS)
+
+    def restore(self, transformer: nn.Module) -> None:
+        """As it was, after the last one."""
+        if self.held:
+            return
+        parameters = dict(transformer.named_parameters())
+        for name in self._trained:
+            parameters[name].requires_grad_(True)
+        for mark in set(vars(transformer)) & set(_PEFT_MARKS) - self._peft_marks:
+            delattr(transformer, mark)
 
 
 def attach(transformer: Any, path: str | Path, scale: float = 1.0, name: str | None = None) -> LoraReport:
@@ -100,34 +121,39 @@ def attach(transformer: Any, path: str | Path, scale: float = 1.0, name: str | N
     file = Path(path)
     name = file.stem if name is None else name
     state = _state(transformer)
-    if not math.isfinite(scale):
-        raise LoraError(f"The scale of {name} is {scale}; a finite number is accepted.")
+    _check_scale(name, scale)
     if name in state.held:
         raise LoraError(f"An adapter called {name} is attached already.")
     if getattr(transformer, "is_cache_enabled", False):
         raise LoraError("An adapter cannot be attached while a cache of the network's blocks is on.")
+    _refuse_strangers(transformer, state)
     layers, parameters = _layers(transformer), dict(transformer.named_parameters())
     adapter = read_adapter(file, layers, (_plain(parameter) for parameter in parameters))
-    _check_shapes(adapter, layers, {_plain(key): value for key, value in parameters.items()})
+    check_shapes(adapter, layers, {_plain(key): value for key, value in parameters.items()})
     held = _Attached(
         key=f"atelier-{hashlib.sha256(name.encode()).hexdigest()[:12]}",
         report=_describe(adapter, name, scale),
-        norm=_norm(adapter),
+        norm=norm_of(adapter),
         changes=adapter.changes,
         layers=sorted(adapter.pairs),
         bytes=adapter.bytes,
         scale=1.0,
     )
+    if max(1.0, abs(scale)) * held.norm > torch.finfo(torch.float32).max / len(adapter.modules):
+        raise LoraError(f"{adapter.file} at {scale:g} changes more than a network's numbers can hold.")
     before = {other: entry.scale for other, entry in state.held.items()}
+    state.remember(transformer)
     try:
         set_scales(transformer, {})
-        without = probe(transformer)
+        without = _probe(transformer, adapter.file)
         if adapter.pairs:
             _inject(transformer, adapter, held.key)
         state.held[name] = held
         set_scales(transformer, {name: 1.0})
-        effect = _effect(probe(transformer), without, held.norm, adapter.file)
+        effect = _effect(_probe(transformer, adapter.file), without, held.norm, adapter.file)
         set_scales(transformer, {**before, name: scale})
+        if scale not in (0.0, 1.0) and not bool(torch.isfinite(_probe(transformer, adapter.file)).all()):
+            raise LoraError(f"With {adapter.file} at {scale:g} the network answers values that are not finite.")
     except BaseException:
         _remove(transformer, name, held)
         set_scales(transformer, before)
@@ -150,8 +176,8 @@ def examine(transformer: Any, path: str | Path) -> LoraReport:
     file = Path(path)
     layers, parameters = _layers(transformer), dict(transformer.named_parameters())
     adapter = read_adapter(file, layers, (_plain(parameter) for parameter in parameters))
-    _check_shapes(adapter, layers, {_plain(key): value for key, value in parameters.items()})
-    return _replaced(_describe(adapter, file.stem, 1.0), delta_norm=_norm(adapter))
+    check_shapes(adapter, layers, {_plain(key): value for key, value in parameters.items()})
+    return _replaced(_describe(adapter, file.stem, 1.0), delta_norm=norm_of(adapter))
 
 
 def detach(transformer: Any, name: str) -> None:
@@ -162,11 +188,12 @@ def detach(transformer: Any, name: str) -> None:
         name: as it was attached.
 
     Raises:
-        LoraError: there is none of this name.
+        LoraError: there is none of this name, or it was fused into the weights.
     """
     state = _state(transformer)
     if name not in state.held:
         raise LoraError(f"No adapter called {name} is attached.")
+    _refuse_strangers(transformer, state)
     _remove(transformer, name, state.held[name])
     set_scales(transformer, {other: entry.scale for other, entry in state.held.items()})
 
@@ -184,8 +211,9 @@ def set_scales(transformer: Any, scales: Mapping[str, float]) -> None:
     state = _state(transformer)
     if strangers := sorted(scales.keys() - state.held.keys()):
         raise LoraError(f"No adapter called {strangers[0]} is attached.")
-    if wrong := [name for name, scale in scales.items() if not math.isfinite(scale)]:
-        raise LoraError(f"The scale of {wrong[0]} is {scales[wrong[0]]}; a finite number is accepted.")
+    for name, scale in scales.items():
+        _check_scale(name, scale)
+    _refuse_strangers(transformer, state)
     for name, held in state.held.items():
         held.scale = scales.get(name, 0.0)
     active = {held.key: held.scale for name, held in state.held.items() if name in scales and held.scale}
@@ -207,6 +235,21 @@ def attached(transformer: Any) -> dict[str, LoraReport]:
         name: _replaced(entry.report, scale=entry.scale, delta_norm=abs(entry.scale) * entry.norm)
         for name, entry in held.items()
     }
+
+
+def _check_scale(name: str, scale: Any) -> None:
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not math.isfinite(scale):
+        raise LoraError(f"The scale of {name} is {scale!r:.40}; a finite number is accepted.")
+
+
+def _refuse_strangers(transformer: Any, state: _Adapters) -> None:
+    """What somebody else attached or merged would be switched off, or stay behind, without a word."""
+    known = {held.key for held in state.held.values()}
+    for layer in _tuners(transformer).values():
+        if strangers := sorted(set(layer.scaling) - known):
+            raise LoraError(f"The network carries the adapter {strangers[0]}, which was not attached here: unload it.")
+        if layer.merged:
+            raise LoraError("An adapter was fused into the network's weights: unfuse it.")
 
 
 def _state(transformer: Any) -> _Adapters:
@@ -241,37 +284,6 @@ def _tuners(transformer: nn.Module) -> dict[str, Any]:
     return {name: module for name, module in transformer.named_modules() if isinstance(module, BaseTunerLayer)}
 
 
-def _check_shapes(adapter: Adapter, layers: Mapping[str, nn.Module], parameters: Mapping[str, Tensor]) -> None:
-    wrong = []
-    for name, pair in adapter.pairs.items():
-        module = layers[name]
-        # Quantised weights are stored in other shapes than they stand for.
-        expected = (
-            (module.out_features, module.in_features) if isinstance(module, nn.Linear) else tuple(module.weight.shape)  # type: ignore[arg-type]
-        )
-        if not isinstance(module, nn.Linear | nn.Conv3d) or not _fits(pair, expected):
-            down, up = list(pair.down.shape), list(pair.up.shape)
-            wrong.append(f"{name}: {up} and {down} for a layer of {list(expected)}")
-    for name, change in adapter.changes.items():
-        parameter = parameters[name]
-        if not parameter.is_floating_point() or parameter.element_size() < 2:
-            raise LoraError(f"{adapter.file} changes {name}, which is quantised here: it cannot be added to.")
-        if change.numel() != parameter.numel() or (change.ndim == parameter.ndim and change.shape != parameter.shape):
-            wrong.append(f"{name}: {list(change.shape)} for {list(parameter.shape)}")
-    if wrong:
-        raise LoraError(f"{adapter.file} is of another network, its shapes do not fit: {listed(wrong)}.")
-
-
-def _fits(pair: Pair, shape: tuple[int, ...]) -> bool:
-    """Whether the matrices give a change of this shape; trailing ones are passed over for linear layers."""
-    down, up = tuple(pair.down.shape), tuple(pair.up.shape)
-    if min(len(down), len(up)) < 2 or up[1] != down[0] or not pair.rank:
-        return False
-    if len(shape) == 2:
-        return (up[0], down[1]) == shape and {*down[2:], *up[2:]} <= {1}
-    return up[0] == shape[0] and down[1:] == shape[1:] and {*up[2:]} <= {1}
-
-
 def _describe(adapter: Adapter, name: str, scale: float) -> LoraReport:
     alphas = {pair.alpha for pair in adapter.pairs.values()}
     return LoraReport(
@@ -286,15 +298,6 @@ def _describe(adapter: Adapter, name: str, scale: float) -> LoraReport:
         delta_norm=0.0,
         effect=0.0,
     )
-
-
-def _norm(adapter: Adapter) -> float:
-    """Frobenius norm of all changes at scale 1, without making them: ‖BA‖² = tr(BᵀB · AAᵀ)."""
-    total = sum(float(change.double().square().sum()) for change in adapter.changes.values())
-    for pair in adapter.pairs.values():
-        down, up = pair.down.double().flatten(1), pair.up.double().flatten(1)
-        total += pair.factor**2 * float(((up.T @ up) * (down @ down.T)).sum())
-    return math.sqrt(max(0.0, total))
 
 
 def _inject(transformer: Any, adapter: Adapter, key: str) -> None:
@@ -322,7 +325,7 @@ def _inject(transformer: Any, adapter: Adapter, key: str) -> None:
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")
             transformer.load_lora_adapter(dict(state), prefix=None, adapter_name=key, metadata=settings)
     except (ValueError, RuntimeError, TypeError, KeyError) as error:
-        raise LoraError(f"{adapter.file} cannot be applied: {str(error).splitlines()[0][:200]}.") from error
+        raise LoraError(f"{adapter.file} cannot be applied: {_first_line(error)}.") from error
     _check_injected(transformer, adapter, key, state)
 
 
@@ -339,6 +342,17 @@ def _check_injected(transformer: Any, adapter: Adapter, key: str, state: Mapping
         )
         if not arrived or not math.isclose(layer.scaling[key], pair.factor, rel_tol=1e-6, abs_tol=1e-12):
             raise LoraError(f"{adapter.file} was not applied as it is to {name}.")
+
+
+def _probe(transformer: Any, file: str) -> Tensor:
+    try:
+        return probe(transformer)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise LoraError(f"{file}: the network cannot be run to see its effect: {_first_line(error)}.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _effect(found: Tensor, without: Tensor, norm: float, file: str) -> float:
@@ -360,6 +374,7 @@ def _remove(transformer: Any, name: str, held: _Attached) -> None:
     if tuners and not any(layer.scaling for layer in tuners.values()):
         transformer.unload_lora()  # the network's own layers again
     _change_parameters(transformer, state)
+    state.restore(transformer)
 
 
 def _change_parameters(transformer: nn.Module, state: _Adapters) -> None:

@@ -30,16 +30,19 @@ from torch import Tensor
 from atelier.generation.errors import LoraError
 from atelier.generation.names import diffusers_name, original_name
 
-PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "pipe.dit.", "transformer.", "dit.")
+PREFIXES = (
+    *("base_model.model.", "base_model.", "model.diffusion_model.", "diffusion_model.", "pipe.dit.", "transformer."),
+    *("dit.", "model.", "module.", "_orig_mod."),
+)
 """What may stand before a module's name."""
-KOHYA = ("lora_unet_", "lora_transformer_")
+KOHYA = ("lora_unet__", "lora_unet_", "lora_transformer_")
 UNSUPPORTED = {
     "dora_scale": "DoRA",
     "lora_magnitude_vector": "DoRA",
     "hada_": "LoHa",
     "lokr_": "LoKr",
     "lora_mid": "LoCon with a middle matrix",
-    "oft_": "OFT",
+    "oft_": "OFT",  # and BOFT
 }
 LISTED = 3
 _HALF = re.compile(
@@ -169,6 +172,9 @@ class _Reading:
         for name, halves in self._halves.items():
             if missing := [f"lora_{half}" for half in ("A", "B") if half not in halves]:
                 raise LoraError(f"{self._file} lacks {missing[0]} for {name}.")
+            if min(halves["A"].ndim, halves["B"].ndim) < 2 or not halves["A"].shape[0]:
+                shapes = f"{list(halves['B'].shape)} and {list(halves['A'].shape)}"
+                raise LoraError(f"{self._file}: the matrices of {name} have shapes that are none: {shapes}.")
             alpha = settings.alpha(name)
             if "alpha" in halves:
                 if halves["alpha"].numel() != 1:
@@ -176,9 +182,18 @@ class _Reading:
                 alpha = float(halves["alpha"].item())
             pair = Pair(halves["A"], halves["B"], alpha, settings.rooted and "alpha" not in halves)
             if "B.bias" in halves:
-                self._changes[f"{name}.bias"] = halves["B.bias"].float() * pair.factor
+                self._change_bias(f"{name}.bias", halves["B.bias"].float() * pair.factor)
             adapter.pairs[name] = pair
+        settings.check(self._file, adapter.pairs)
         adapter.changes |= self._changes
+
+    def _change_bias(self, name: str, change: Tensor) -> None:
+        """The bias of a second matrix is added to the layer's own."""
+        if name not in self._parameters:
+            raise LoraError(f"{self._file} does not fit this network: there is no {name} for the bias of its lora_B.")
+        if name in self._changes:
+            raise LoraError(f"{self._file} holds a change of {name} twice.")
+        self._changes[name] = change
 
     def _put(self, key: str, raw: str, half: str, tensor: Tensor) -> None:
         name = self._module(raw)
@@ -237,20 +252,40 @@ class _Settings:
             if text is None:
                 return cls()
             found = {key.removeprefix("transformer."): value for key, value in json.loads(text).items()}
-            if found.get("use_dora"):
-                raise LoraError(f"{file.name} is a DoRA adapter, which is not supported.")
             default = found.get("lora_alpha")
             patterns = {str(key): float(value) for key, value in (found.get("alpha_pattern") or {}).items()}
-            return cls(None if default is None else float(default), patterns, bool(found.get("use_rslora")))
-        except (OSError, ValueError, AttributeError, TypeError):
+            settings = cls(None if default is None else float(default), patterns, bool(found.get("use_rslora")))
+            for pattern in patterns:
+                re.compile(pattern)
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError, re.error):
             raise LoraError(f"{file.name}: its settings (alpha) cannot be read.") from None
+        if found.get("use_dora"):
+            raise LoraError(f"{file.name} is a DoRA adapter, which is not supported.")
+        if not all(map(math.isfinite, (*patterns.values(), settings.default or 0.0))):
+            raise LoraError(f"{file.name}: an alpha among its settings is not finite.")
+        return settings
 
     def alpha(self, module: str) -> float | None:
-        """Of one module."""
+        """Of one module, by diffusers' name; patterns may mean that or the original one."""
         for pattern, value in self.patterns.items():
-            if module == pattern or module.endswith(f".{pattern}"):
+            if _matches(pattern, module):
                 return value
         return self.default
+
+    def check(self, file: str, modules: Iterable[str]) -> None:
+        """See that every pattern is of some module.
+
+        Raises:
+            LoraError: one is of none: its alpha would be lost.
+        """
+        names = list(modules)
+        if lost := [pattern for pattern in self.patterns if not any(_matches(pattern, name) for name in names)]:
+            raise LoraError(f"{file}: its settings have an alpha for {listed(lost)}, which it has no matrices for.")
+
+
+def _matches(pattern: str, module: str) -> bool:
+    """Whether a module is meant, by PEFT's own rule: a regular expression for the end of its name."""
+    return any(re.match(rf"(.*\.)?({pattern})$", name) for name in (module, original_name(module)))
 
 
 def listed(names: list[str]) -> str:
@@ -282,5 +317,9 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
             return {key: tensors.get_tensor(key) for key in tensors.keys()}, tensors.metadata() or {}, digest  # noqa: SIM118
     except FileNotFoundError:
         raise LoraError(f"There is no adapter {file.name}.") from None
+    except IsADirectoryError:
+        raise LoraError(f"{file.name} is a folder, not a file.") from None
+    except PermissionError:
+        raise LoraError(f"{file.name} may not be read.") from None
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise LoraError(f"{file.name} cannot be read: {str(error).splitlines()[0][:200]}.") from None

@@ -27,6 +27,11 @@ from atelier.generation.settings import GenerationSettings
 from atelier.generation.sizes import STRIDE, fill, fit_area, read_size
 from atelier.generation.text import Encoded, TextEncoder, clean
 
+_NOT_FINITE = (
+    "The network answered values that are not finite: GUIDANCE_SCALE, SHIFT or an adapter's scale drives it out of its "
+    "numbers. Nearer to their defaults they work."
+)
+
 
 class GenerationPipeline:
     """The networks, and what goes on between them. One video at a time.
@@ -127,9 +132,9 @@ class GenerationPipeline:
             with self._clean_up(), self._cached(runs):
                 working = runs.living
                 latents = self._denoise(runs)
-                frames = {
-                    id(run): self._decode(run, latents[n : n + 1]) for n, run in enumerate(working) if not run.failure
-                }
+                own = {id(run): latents[number : number + 1] for number, run in enumerate(working)}
+                frames: dict[int, NDArray[np.uint8]] = {}
+                runs.each(lambda run: frames.update({id(run): self._decode(run, own[id(run)])}))
             runs.each(lambda run: made.update({id(run): self._finish(run, frames[id(run)], reports)}))
         except Exception as error:
             for run in runs.living:
@@ -223,6 +228,8 @@ class GenerationPipeline:
     @torch.no_grad()
     def _decode(self, run: Run, latents: torch.Tensor) -> NDArray[np.uint8]:
         """Frames, uint8 [T, H, W, 3]; one latent frame after another, each a step."""
+        if not bool(torch.isfinite(latents).all()):
+            raise InvalidInput(_NOT_FINITE)
         vae, frames = self._vae, latents.shape[2]
         shape = 1, vae.config.z_dim, 1, 1, 1
         latents = latents.to(self.options.device, vae.dtype)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,10 @@ from numpy.typing import NDArray
 from atelier.errors import InvalidInput
 from atelier.serving.errors import CallFailed, Cancelled, Unavailable
 from atelier.serving.repository import PROFILE_VARIABLE, read_model
+
+QUIET = "atelier_quiet"
+"""Parameter of a request to a decoupled model: no progress, and what it fails with as ``METADATA``, not as an error.
+Triton 2.51 loses an error that follows an answer within a call from one model to another, or never ends the call."""
 
 
 def call(
@@ -59,7 +62,7 @@ def call_stream(model: str, tensors: Sequence[Any], outputs: Sequence[str], *, t
     Args:
         model: its name.
         tensors: of the request, as they came.
-        outputs: ``STRING [1]`` tensors that are wanted.
+        outputs: ``STRING [1]`` tensors that are wanted; ``METADATA`` among them.
         timeout: seconds that the request may wait in the other model's queue.
 
     Raises:
@@ -67,7 +70,11 @@ def call_stream(model: str, tensors: Sequence[Any], outputs: Sequence[str], *, t
         CallFailed: it failed; the message is its own.
     """
     request = pb_utils.InferenceRequest(
-        model_name=model, inputs=list(tensors), requested_output_names=list(outputs), timeout=int(timeout * 1e6)
+        model_name=model,
+        inputs=list(tensors),
+        requested_output_names=list(outputs),
+        timeout=int(timeout * 1e6),
+        parameters={QUIET: "1"},
     )
     found: dict[str, bytes] = {}
     failure = None
@@ -79,16 +86,16 @@ def call_stream(model: str, tensors: Sequence[Any], outputs: Sequence[str], *, t
             if tensor.name() in outputs:
                 found[tensor.name()] = bytes(tensor.as_numpy().reshape(-1)[0])
     if failure is not None:
-        raise _streamed_error(model, failure)
+        raise _failure(model, "", failure)
+    if error := json.loads(found.get("METADATA", b"{}")).get("error"):
+        raise _failure(model, error["code"], error["message"])
     if missing := [name for name in outputs if name not in found]:
         raise CallFailed(f"{model} ended without {missing[0]}.")
     return found
 
 
-def _streamed_error(model: str, message: str) -> Exception:
-    """The exception for an error within a stream, whose words begin with its code (`atelier.serving.stream`)."""
-    match = re.match(r"\[([A-Z_]+)\] ", message)
-    code, text = (match[1], message[match.end() :]) if match else ("", message)
+def _failure(model: str, code: str, text: str) -> Exception:
+    """The exception for what another model failed with."""
     kinds: dict[str, type[Exception]] = {
         "INVALID_ARG": InvalidInput,
         "UNAVAILABLE": Unavailable,

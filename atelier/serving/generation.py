@@ -20,8 +20,8 @@ from atelier.generation.pipeline import GenerationPipeline
 from atelier.generation.settings import GenerationSettings
 from atelier.generation.sizes import read_size
 from atelier.serving import checkout
+from atelier.serving.answering import Task
 from atelier.serving.errors import Cancelled
-from atelier.serving.queued import Task
 from atelier.serving.request import Request
 from atelier.serving.settings import Settled
 
@@ -128,7 +128,9 @@ def run_tasks(pipeline: GenerationPipeline, tasks: Sequence[Task[tuple[Generatio
 
 def _reporting(task: Task[tuple[GenerationJob, str]]) -> GenerationJob:
     """The job, telling its client how far it is."""
-    return replace(task.job[0], check=task.check, on_progress=lambda progress: task.send(tensors_of_progress(progress)))
+    return replace(
+        task.job[0], check=task.check, on_progress=lambda progress: task.report(tensors_of_progress(progress))
+    )
 
 
 def tensors_of_progress(progress: Progress) -> dict[str, Any]:

@@ -8,18 +8,18 @@ inside Triton's Python backend.
 from __future__ import annotations
 
 import threading
+import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import triton_python_backend_utils as pb_utils
 from pydantic_settings import BaseSettings
 
+from atelier.serving.answering import Task
 from atelier.serving.errors import Cancelled, Unavailable
-from atelier.serving.model import Model, Tensors, tensors_of
+from atelier.serving.model import Model, Tensors
 from atelier.serving.request import Request
 from atelier.serving.settings import Settled
 
@@ -27,53 +27,20 @@ Job = TypeVar("Job")
 Settings = TypeVar("Settings", bound=BaseSettings)
 
 POLL = 0.1
-"""Seconds between two looks at whether a waiting request was given up."""
-
-
-@dataclass(eq=False)
-class Task(Generic[Job]):
-    """A request on its way.
-
-    Attributes:
-        request: whose tensors cannot be read any more.
-        sender: Triton's, of its responses.
-        job: what was read from it.
-    """
-
-    request: Request
-    sender: Any
-    job: Job
-
-    def check(self) -> None:
-        """See whether anybody waits for it.
-
-        Raises:
-            Cancelled: nobody does.
-        """
-        if self.sender.is_cancelled():
-            raise Cancelled("The request was cancelled.")
-
-    def send(self, tensors: Tensors) -> None:
-        """Give out one response.
-
-        Raises:
-            Cancelled: nobody waits for it.
-        """
-        self.check()
-        self.sender.send(pb_utils.InferenceResponse(tensors_of(tensors)))
+"""Seconds between two looks at whether a waiting request was given up, or has waited for too long."""
 
 
 class QueuedModel(Model[Settings], Generic[Settings, Job]):
     """A decoupled model with a bounded queue of its own. Errors are translated as `Model` says.
 
-    One that finds the queue full is answered ``UNAVAILABLE`` at once; one that is given up while it waits is answered
-    ``CANCELLED``, and leaves its place.
+    One that finds the queue full is answered ``UNAVAILABLE`` at once, as is one that waits for longer than its
+    ``timeout`` parameter says; one that is given up while it waits is answered ``CANCELLED``, and leaves its place.
     """
 
     def initialize(self, args: Any) -> None:
         """Called by Triton when the model is loaded."""
         super().initialize(args)
-        self._queue: deque[Task[Job]] = deque()
+        self._queue: deque[tuple[Task[Job], float]] = deque()  # with the time until which each waits
         self._changed = threading.Condition()
         self._closing = self._busy = False
         self._threads = [
@@ -111,26 +78,31 @@ class QueuedModel(Model[Settings], Generic[Settings, Job]):
         """Requests that may wait."""
 
     def exclusive(self, check: Callable[[], None]) -> AbstractContextManager[None]:
-        """Held while a request is worked on; ``check`` raises where it is given up meanwhile."""
+        """Held while requests are worked on; ``check`` raises where all of them are given up meanwhile."""
         del check
         return nullcontext()
 
     def execute(self, raw_requests: Sequence[Any]) -> None:
         """Called by Triton: put requests into the queue."""
         for raw in raw_requests:
-            request, sender = Request(raw), raw.get_response_sender()
+            request = Request(raw)
+            task: Task[Job] = Task(request, raw.get_response_sender())
             try:
                 request.raise_if_cancelled()
-                job = self.decode(request, self.settings.override(request.settings(self.request_settings)))
-                with self._changed:
-                    if len(self._queue) >= self.most_waiting:
-                        raise Unavailable(f"Exceeds maximum queue size: {self.most_waiting} requests wait already.")
-                    self._queue.append(Task(request, sender, job))
-                    position = len(self._queue) - 1 + self._busy
-                    self._changed.notify_all()
-                self._tell(sender, self.waiting(position))
+                task.job = self.decode(request, self.settings.override(request.settings(self.request_settings)))
+                self._enter(task)
             except Exception as error:
-                self._refuse(request, sender, error)
+                self._refuse(task, error)
+
+    def _enter(self, task: Task[Job]) -> None:
+        patience = task.request.queue_timeout
+        with self._changed:
+            # One that finds nothing before it does not wait, though the worker has still to take it.
+            if len(self._queue) >= self.most_waiting + (not self._busy):
+                raise Unavailable(f"Exceeds maximum queue size: {self.most_waiting} requests wait already.")
+            task.tell(self.waiting(len(self._queue) + self._busy))
+            self._queue.append((task, time.monotonic() + patience))
+            self._changed.notify_all()
 
     def finalize(self) -> None:
         """Called by Triton when the model is unloaded, after the last request was answered."""
@@ -147,61 +119,68 @@ class QueuedModel(Model[Settings], Generic[Settings, Job]):
                 if not self._queue:
                     return
                 tasks, self._busy = self._take(), True
+                self._tell_positions()
             try:
                 self._answer(tasks)
-            finally:
-                with self._changed:
-                    self._busy = False
-                    standing = list(enumerate(self._queue))
-                for position, other in standing:
-                    self._tell(other.sender, self.waiting(position))
+            except Exception as error:  # whatever it was, those behind it are answered
+                self._give_up(tasks, error)
+            with self._changed:
+                self._busy = False
 
     def _take(self) -> list[Task[Job]]:
         """The next task, and those behind it that can be worked on with it."""
-        tasks = [self._queue.popleft()]
-        kind = self.kind(tasks[0].job)
-        alike = [task for task in self._queue if kind is not None and self.kind(task.job) == kind]
-        for task in alike[: self.most_together - 1]:
-            self._queue.remove(task)
-            tasks.append(task)
-        return tasks
+        lead = self._queue[0][0]
+        kind = self.kind(lead.job)
+        alike = [] if kind is None else [entry for entry in self._queue if self.kind(entry[0].job) == kind]
+        taken = [self._queue[0], *alike[1:]][: self.most_together]
+        for entry in taken:
+            self._queue.remove(entry)
+            entry[0].begin()
+        return [task for task, _ in taken]
+
+    def _tell_positions(self) -> None:
+        for position, (task, _) in enumerate(self._queue):
+            task.tell(self.waiting(position + self._busy))
 
     def _answer(self, tasks: list[Task[Job]]) -> None:
-        try:
-            with self.exclusive(tasks[0].check):
-                failures = self.run(tasks)
-        except Exception as error:
-            failures = [error] * len(tasks)
+        def check() -> None:
+            if all(task.is_cancelled for task in tasks):
+                raise Cancelled("The request was cancelled.")
+
+        with self.exclusive(check):
+            failures = self.run(tasks)
         for task, failure in zip(tasks, failures, strict=True):
             if failure is not None:
-                self._refuse(task.request, task.sender, failure)
-                continue
-            self.metrics.answered("ok", task.request.seconds)
-            task.sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                self._refuse(task, failure)
+            elif task.end():
+                self.metrics.answered("ok", task.request.seconds)
 
     def _watch(self) -> None:
-        """Answer those that were given up while they waited: they take no place from others."""
+        """Answer those that were given up while they waited, or waited for too long: they take no place from others."""
         while True:
             with self._changed:
                 if self._changed.wait_for(lambda: self._closing, timeout=POLL):
                     return
-                given_up = [entry for entry in self._queue if entry.sender.is_cancelled()]
-                for entry in given_up:
+                now = time.monotonic()
+                leaving = [entry for entry in self._queue if entry[0].is_cancelled or now > entry[1]]
+                for entry in leaving:
                     self._queue.remove(entry)
-            for entry in given_up:
-                self._refuse(entry.request, entry.sender, Cancelled("The request was cancelled."))
+                if leaving:
+                    self._tell_positions()
+            for task, _ in leaving:
+                cancelled = task.is_cancelled
+                late = Unavailable("Request timeout expired: it waited for its turn for longer than it was allowed to.")
+                self._give_up([task], Cancelled("The request was cancelled.") if cancelled else late)
 
-    def _tell(self, sender: Any, tensors: Tensors) -> None:
-        """Send what is not worth a failure: the request may have ended meanwhile."""
-        try:
-            if not sender.is_cancelled():
-                sender.send(pb_utils.InferenceResponse(tensors_of(tensors)))
-        except pb_utils.TritonModelException as error:
-            self.log.log_info(f"{self.name}: a position was not sent: {error}")
+    def _give_up(self, tasks: Sequence[Task[Job]], error: Exception) -> None:
+        """Refuse without failing: the thread goes on."""
+        for task in tasks:
+            try:
+                self._refuse(task, error)
+            except Exception as second:
+                self.log.log_error(f"{self.name}: request {task.request.id} could not be answered: {second!r}")
 
-    def _refuse(self, request: Request, sender: Any, error: Exception) -> None:
-        code, message = self.translate(request, error)
-        self.metrics.answered(code.lower(), request.seconds)
-        # Within a stream gRPC carries no status: the words begin with it.
-        refusal = pb_utils.TritonError(f"[{code}] {message}", getattr(pb_utils.TritonError, code))
-        sender.send(pb_utils.InferenceResponse(error=refusal), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    def _refuse(self, task: Task[Job], error: Exception) -> None:
+        code, message = self.translate(task.request, error)
+        if task.end(code, message):
+            self.metrics.answered(code.lower(), task.request.seconds)

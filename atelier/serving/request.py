@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import uuid
 from collections.abc import Mapping
@@ -37,6 +39,15 @@ class Request:
         """
         if self._raw.is_cancelled():
             raise Cancelled("The request was cancelled.")
+
+    def parameter(self, name: str) -> Any:
+        """One of the parameters that came beside the tensors; None where the request has none of that name."""
+        return json.loads(self._raw.parameters() or "{}").get(name)
+
+    @property
+    def queue_timeout(self) -> float:
+        """Seconds that it may wait for its turn; without end where it does not say."""
+        return self._raw.timeout() / 1e6 or math.inf
 
     def data(self, name: str) -> bytes:
         """The one element of a required ``STRING [1]`` tensor.

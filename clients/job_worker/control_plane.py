@@ -45,7 +45,6 @@ class ControlPlane:
 
     def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
         self._settings, self._session = settings, session
-        self._settings, self._session = settings, session
         self._timeout = aiohttp.ClientTimeout(total=settings.api_timeout)
 
     async def next_task(self) -> Offer | None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError, field_validator
 
+from atelier.generation.sizes import STRIDE, nearest_frame_nums
 from clients.job_worker.errors import TaskError
 
 ItemId = Annotated[StrictStr, Field(min_length=1, max_length=200)]
@@ -59,9 +60,9 @@ def checked_frame_num(value: int | None) -> int | None:
     Raises:
         ValueError: it is not 4n + 1; the sentence names the two nearest that are.
     """
-    if value is not None and (value < 1 or value % 4 != 1):
-        lower = max(1, value - (value - 1) % 4)
-        raise ValueError(f"{value} is not 4n + 1 with n >= 0; the nearest are {lower} and {lower + 4}")
+    if value is not None and (value < 1 or value % STRIDE != 1):
+        lower, upper = nearest_frame_nums(value)
+        raise ValueError(f"{value} is not 4n + 1 with n >= 0; the nearest are {lower} and {upper}")
     return value
 
 

@@ -352,3 +352,147 @@ def test_adapters_and_caches_do_not_mix(transformer):
     transformer.enable_cache(FirstBlockCacheConfig(threshold=0.2))
     with pytest.raises(LoraError, match="cache"):
         attach(transformer, FILE)
+
+
+def test_settings_name_layers_as_peft_reads_them(tmp_path, transformer, answer):
+    """Patterns are regular expressions for the end of a name, diffusers' or the original one."""
+    state = halves(lambda m: f"transformer.{diffusers_name(m)}")()
+    patterns = {r".*attn1\.to_q": 8, "^blocks.0.attn2.to_k": 2, "blocks.1.ffn.0": 12}
+    settings = {"transformer.lora_alpha": 4, "transformer.alpha_pattern": patterns}
+    save_file(state, tmp_path / "patterns.safetensors", metadata={"lora_adapter_metadata": json.dumps(settings)})
+    assert attach(transformer, tmp_path / "patterns.safetensors").alpha is None
+    by_hand = products()
+    factors = {"blocks.0.cross_attn.k": 0.5, "blocks.1.ffn.0": 3.0}
+    factors |= {f"blocks.{number}.self_attn.q": 2.0 for number in range(3)}
+    by_hand |= {
+        f"{m}.weight": factor * by_hand[f"{m}.weight"] for m, factor in factors.items() if f"{m}.weight" in by_hand
+    }
+    assert (answer(transformer) - answer(merged(by_hand))).abs().max() < 1e-5
+
+
+def test_what_peft_writes_of_an_adapter_is_the_adapter(tmp_path, transformer, answer):
+    attach(transformer, FILE)
+    expected = answer(transformer)
+    transformer.save_lora_adapter(tmp_path, adapter_name=next(iter(transformer.peft_config)))
+    detach(transformer, "epoch-0")
+    attach(transformer, tmp_path / "pytorch_lora_weights.safetensors")
+    assert (answer(transformer) - expected).abs().max() < 1e-5
+
+
+HEADERS = {
+    "DoRA": ({"transformer.use_dora": True}, "is a DoRA adapter"),
+    "a pattern of nothing": ({"alpha_pattern": {"blocks.9.attn1.to_q": 4}}, "an alpha for blocks.9.attn1.to_q"),
+    "no number": ({"lora_alpha": "much"}, "cannot be read"),
+    "no finite one": ({"lora_alpha": float("nan")}, "is not finite"),
+    "no finite one in a pattern": ({"alpha_pattern": {"to_q": float("inf")}}, "is not finite"),
+    "no pattern": ({"alpha_pattern": {"(": 4}}, "cannot be read"),
+    "no settings": ([], "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_settings_that_cannot_be_followed(tmp_path, transformer, case):
+    settings, words = HEADERS[case]
+    state = halves(lambda m: f"transformer.{diffusers_name(m)}")()
+    save_file(state, tmp_path / "a.safetensors", metadata={"lora_adapter_metadata": json.dumps(settings)})
+    with pytest.raises(LoraError, match=words):
+        attach(transformer, tmp_path / "a.safetensors")
+    nested = "[" * 100_000
+    save_file(state, tmp_path / "b.safetensors", metadata={"lora_adapter_metadata": nested})
+    with pytest.raises(LoraError, match="cannot be read"):
+        attach(transformer, tmp_path / "b.safetensors")
+
+
+ODD = {
+    "a turned modulation": ({"blocks.0.modulation.diff": torch.ones(24, 6)}, "shapes do not fit"),
+    "a flat weight": ({f"{Q}.diff": torch.ones(24 * 24)}, "shapes do not fit"),
+    "two biases for one": (
+        {
+            f"{Q}.lora_A.weight": torch.ones(4, 24),
+            f"{Q}.lora_B.weight": torch.ones(24, 4),
+            f"{Q}.lora_B.bias": torch.ones(24),
+            f"{Q}.diff_b": torch.ones(24),
+        },
+        "holds a change of blocks.0.attn1.to_q.bias twice",
+    ),
+    "a bias for a norm without": (
+        {
+            "blocks.0.self_attn.norm_q.lora_A.weight": torch.ones(4, 24),
+            "blocks.0.self_attn.norm_q.lora_B.weight": torch.ones(24, 4),
+            "blocks.0.self_attn.norm_q.lora_B.bias": torch.ones(24),
+        },
+        "for the bias of its lora_B",
+    ),
+    "rank 0": (
+        {
+            f"{Q}.lora_A.weight": torch.ones(0, 24),
+            f"{Q}.lora_B.weight": torch.ones(24, 0),
+            f"{Q}.alpha": torch.tensor(1.0),
+            f"{Q}.lora_B.bias": torch.ones(24),
+        },
+        "shapes that are none",
+    ),
+    "single numbers": (
+        {f"{Q}.lora_A.weight": torch.tensor(1.0), f"{Q}.lora_B.weight": torch.tensor(1.0)},
+        "shapes that are none",
+    ),
+    "more than numbers hold": (
+        {f"{Q}.lora_A.weight": torch.full((4, 24), 3e38), f"{Q}.lora_B.weight": torch.full((24, 4), 3e38)},
+        "more than a network's numbers can hold",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_odd_tensors_are_refused_by_name(tmp_path, transformer, answer, case):
+    state, words = ODD[case]
+    save_file(state, tmp_path / "odd.safetensors")
+    base = answer(transformer)
+    with pytest.raises(LoraError, match=words):
+        attach(transformer, tmp_path / "odd.safetensors")
+    assert torch.equal(answer(transformer), base)
+
+
+@pytest.mark.parametrize("scale", ["0.5", None, True, [1.0], math.nan, math.inf, 1e38])
+def test_scales_that_are_none(transformer, answer, scale):
+    base = answer(transformer)
+    with pytest.raises(LoraError, match=r"scale of epoch-0 is|numbers can hold|not finite"):
+        attach(transformer, FILE, scale)
+    assert torch.equal(answer(transformer), base)
+
+
+def test_the_network_is_as_before_in_every_respect(transformer, tmp_path):
+    def facts():
+        gradients = {name: value.requires_grad for name, value in transformer.named_parameters()}
+        modules = {name: type(module) for name, module in transformer.named_modules()}
+        return gradients, modules, set(vars(transformer)) - {"_atelier_adapters"}
+
+    before = facts()
+    attach(transformer, FILE)
+    detach(transformer, "epoch-0")
+    assert facts() == before
+    (tmp_path / "bad.safetensors").write_bytes(b"no adapter")
+    with pytest.raises(LoraError):
+        attach(transformer, tmp_path / "bad.safetensors")
+    assert facts() == before
+
+
+def test_adapters_of_others_are_not_switched_off(transformer, answer, tmp_path):
+    state = {
+        k.removeprefix("transformer."): v for k, v in halves(lambda m: f"transformer.{diffusers_name(m)}")().items()
+    }
+    transformer.load_lora_adapter(state, prefix=None, adapter_name="theirs")
+    before = answer(transformer)
+    with pytest.raises(LoraError, match="the adapter theirs, which was not attached here"):
+        attach(transformer, FILE)
+    assert torch.equal(answer(transformer), before)
+
+
+def test_fused_adapters_are_not_taken_for_unfused(transformer, answer):
+    attach(transformer, FILE)
+    transformer.fuse_lora()
+    with pytest.raises(LoraError, match="fused"):
+        detach(transformer, "epoch-0")
+    transformer.unfuse_lora()
+    detach(transformer, "epoch-0")
+    assert attached(transformer) == {}

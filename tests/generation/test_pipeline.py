@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import shutil
 import zipfile
 from dataclasses import replace
@@ -137,6 +138,36 @@ def test_one_that_is_given_up_leaves_the_others(pipeline):
     assert isinstance(failure, Stop)
     assert made.metadata["seed"] == 2
     assert made.metadata["frames"] == 9
+
+
+@pytest.mark.parametrize("stage", ["encoding", "denoising", "decoding", "encoding_video"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_that_is_given_up_at_any_stage_leaves_the_others(pipeline, stage, place):
+    seen = []
+
+    def check():
+        if seen and seen[-1].stage == stage:
+            raise Stop
+
+    jobs = [job(seed=2), job(seed=2)]
+    jobs[place] = job(seed=1, check=check, on_progress=seen.append)
+    found = pipeline.together(jobs)
+    assert isinstance(found[place], Stop)
+    assert found[1 - place].metadata["frames"] == 9
+
+
+def test_values_that_are_not_finite_are_no_black_video(pipeline):
+    asked = job(seed=1)
+    beyond = asked.settings.model_copy(update={"guidance_scale": 1e38})  # what is set is not that large
+    with pytest.raises(InvalidInput, match="values that are not finite"):
+        pipeline(replace(asked, settings=beyond))
+    assert pipeline(job(seed=1)).metadata["frames"] == 9
+
+
+@pytest.mark.parametrize("scale", [100.5, -1e30, math.inf])
+def test_scales_beyond_use_are_refused(pipeline, scale):
+    with pytest.raises(InvalidInput, match="-100 to 100 is accepted"):
+        pipeline(job(scale=scale, seed=1))
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,34 @@ def test_http_answers_at_once(server):
     assert over_http.video == over_grpc.video
 
 
+WRONG = [
+    {"loras": {"gone": 1.0}},
+    {"image": b"GIF89a"},
+    {"loras": {"wrong_model": 1.0}},
+    {"frame_num": 10},
+    {"loras": {"epoch-0": 1e30}},
+    {"loras": {"epoch-0": 1.0, "gone": 1.0}},
+]
+
+
+def test_what_is_refused_over_http_costs_nothing(server):
+    """More refusals than `generate_sync` has instances, at every stage of the work: each is answered."""
+    with Client(server.http_url, timeout=60) as client:
+        for wrong in WRONG:
+            with pytest.raises(InvalidRequest, match=r"accepted|there is no adapter|does not fit|no picture"):
+                client.generate("a cat", **wrong).result()
+        assert client.generate("a cat", seed=1).result().metadata["seed"] == 1
+
+
+def test_many_short_requests_are_all_answered(server):
+    with Client(server.grpc_url, timeout=60) as client:
+        for seed in range(40):
+            *progress, result = client.generate("a cat", seed=seed, sample_steps=1, frame_num=1, format="frames")
+            assert progress[0].stage == "queued"
+            assert "queued" not in [event.stage for event in progress[1:]]
+            assert result.metadata["seed"] == seed
+
+
 def test_http_streams_as_events(server):
     body = {"PROMPT": "a cat", "SEED": 3, "ENCODING": "base64", "FORMAT": "webm"}
     request = urllib.request.Request(
@@ -218,6 +246,7 @@ BAD = {
     "an unknown adapter": ({"loras": {"gone": 1.0}}, "there is no adapter 'gone'; there are: epoch-0, wrong_model"),
     "a path": ({"loras": {"../lora/epoch-0": 1.0}}, "there is no adapter"),
     "another model's adapter": ({"loras": {"wrong_model": 1.0}}, "wrong_model.safetensors does not fit this network"),
+    "a scale beyond use": ({"loras": {"epoch-0": 1e30}}, "-100 to 100 is accepted"),
     "a scale that is none": ({"loras": {"epoch-0": float("nan")}}, "scale of epoch-0.* is nan"),
 }
 

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 
 from atelier.generation.jobs import GenerationJob, Progress
 from atelier.serving import gpu
+from atelier.serving.answering import Task
 from atelier.serving.generation import (
     REQUEST_SETTINGS,
     GenerateSettings,
@@ -14,7 +15,7 @@ from atelier.serving.generation import (
     tensors_of_progress,
 )
 from atelier.serving.model import Tensors
-from atelier.serving.queued import QueuedModel, Task
+from atelier.serving.queued import QueuedModel
 from atelier.serving.request import Request
 from atelier.serving.settings import Settled
 
