@@ -18,9 +18,9 @@ demo: $(STAMPS)/serve ## inpaint the sample pictures on a real Triton: look at o
 serve: $(STAMPS)/serve ## serve on this machine until Ctrl-C
 	$(BIN)/atelier serve
 
-# A file's tests stay in one process (they share servers); two of them fill two cores and 16 GB of memory.
+# Which tests stay in one process: tests/conftest.py. Two processes fill two cores and 16 GB of memory.
 test: $(STAMPS)/dev ## run every test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 train: $(STAMPS)/dev ## train the bundled LaMa again, or go on where that was stopped: out/training/
 	$(BIN)/python -m training

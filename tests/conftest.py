@@ -35,6 +35,22 @@ def logged(server: Server, words: str, patience: float = 10) -> bool:
     return found
 
 
+TOGETHER = ("client/", "redis_bridge/", "perf/test_batching.py")
+"""Tests that look at all of /dev/shm for what was left there, or make there what the others would find."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes a file's tests run in one, as they share servers; those of `TOGETHER` too, and first."""
+
+    def group(item: pytest.Item) -> str:
+        place = item.path.relative_to(ROOT / "tests").as_posix()
+        return "shared-memory" if place.startswith(TOGETHER) else place
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: group(item) != "shared-memory")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def plain_environment() -> None:
     """The developer's own settings and proxies do not decide what is tested; ATELIER_TOOLS says where the server is."""

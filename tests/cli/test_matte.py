@@ -83,8 +83,8 @@ def test_what_was_interrupted_goes_on_and_ends_as_if_it_had_not_been(url, tmp_pa
     arguments = [str(ATELIER), "matte", str(video), "-o", str(tmp_path / "out"), *options]
     with subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         deadline = time.monotonic() + 60
-        while len(pictures(tmp_path / "out" / "long")) < 20 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        while len(list((tmp_path / "out" / "long").glob("*.png"))) < 20 and time.monotonic() < deadline:
+            time.sleep(0.02)
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors

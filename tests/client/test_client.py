@@ -91,16 +91,21 @@ def test_save(url, tmp_path):
         result.save(tmp_path / "no" / "x.webp")
 
 
+def regions():
+    """What clients have in /dev/shm; servers have memory of their own there."""
+    return {path.name for path in Path("/dev/shm").iterdir() if not path.name.startswith("atelier_py_")}
+
+
 @pytest.mark.parametrize("shared_memory", [False, True])
 def test_arrays_of_any_model(url, shared_memory):
     image, mask = np.ascontiguousarray(IMAGE[None, :64, :88]), MASK[None, :64, :88].astype(np.uint8)
-    before = set(Path("/dev/shm").iterdir())
+    before = regions()
     with Client(url, shared_memory=shared_memory) as client:
         for outputs in (None, {"INPAINTED": None}, {"INPAINTED": image.nbytes}):
             answer = client.infer("lama", {"IMAGE": image, "MASK": mask}, outputs=outputs)["INPAINTED"]
             assert answer.shape == image.shape
             np.testing.assert_array_equal(answer[mask == 0], image[mask == 0])
-    assert set(Path("/dev/shm").iterdir()) <= before
+    assert regions() <= before
 
 
 def test_shared_memory_carries_the_tensors(server, caplog):
@@ -241,16 +246,13 @@ def test_segments_are_kept_and_survive_a_new_server():
     options = server_options(ROOT / "model_repository", models=("lama",))
     image, mask = np.zeros((1, 64, 64, 3), np.uint8), np.ones((1, 64, 64), np.uint8)
 
-    def segments() -> set[str]:
-        return {path.name for path in Path("/dev/shm").glob("atelier_*") if not path.name.startswith("atelier_py_")}
-
-    before = segments()
+    before = regions()
     with Client(f"127.0.0.1:{options.grpc_port}", shared_memory=True, timeout=30) as client:
 
         def call() -> set[str]:
             answer = client.infer("lama", {"IMAGE": image, "MASK": mask}, outputs={"INPAINTED": image.nbytes})
             assert answer["INPAINTED"].shape == image.shape
-            return segments() - before
+            return regions() - before
 
         with Server(options):
             first = call()
@@ -261,7 +263,7 @@ def test_segments_are_kept_and_survive_a_new_server():
             while not _answers(client) and time.monotonic() < deadline:
                 time.sleep(0.2)  # gRPC waits a little before it connects again
             assert not call() & first, "the new server did not know the old segment"
-    assert segments() == before
+    assert regions() == before
 
 
 def _answers(client):

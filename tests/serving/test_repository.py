@@ -49,7 +49,8 @@ def test_a_profile_replaces_whole_configurations():
 
 def test_unknown_profile_names_those_there_are():
     with pytest.raises(
-        InvalidInput, match=r"No model has the profile 'quantum'; there are: openvino, pytorch, tensorrt, torchscript"
+        InvalidInput,
+        match=r"No model has the profile 'quantum'; there are: official, openvino, pytorch, tensorrt, torchscript",
     ):
         discover([REPOSITORY], "quantum")
 
