@@ -59,4 +59,5 @@ $(STAMPS)/dev: $(STAMPS)/serve pyproject.toml export/tensorrt-rtx.txt training/f
 	scripts/system_packages.sh $(BIN)/python training/fonts.txt tests/packages.txt
 	$(PIP) install --editable '.[dev]'
 	$(BIN)/python -m export setup-tensorrt-rtx
+	@command -v chromium >/dev/null || $(BIN)/python -m playwright install --with-deps chromium
 	@touch $@

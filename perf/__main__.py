@@ -177,6 +177,7 @@ def generation_options_command(
     frame_size: Annotated[str, typer.Option(help="WIDTH*HEIGHT of the video.")] = "160*96",
     frames: Annotated[int, typer.Option(min=1, help="Of the video, 4n + 1.")] = 13,
     steps: Annotated[int, typer.Option(min=1, help="Of denoising.")] = 20,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed videos of each; the median counts.")] = 3,
     variants: Annotated[str, typer.Option(help="Ways of holding the network, with commas between.")] = ",".join(
         generation_options.VARIANTS
     ),
@@ -192,7 +193,7 @@ def generation_options_command(
         there = ", ".join(generation_options.VARIANTS)
         raise typer.BadParameter(f"there is no {unknown[0]!r}; there are: {there}", param_hint="--variants")
     device = LoadOptions(device=device).device  # auto is a GPU, or none
-    settings = generation_options.Settings(size, frame_size, frames, steps, names, device, bfloat16, threads)
+    settings = generation_options.Settings(size, frame_size, frames, steps, names, device, bfloat16, threads, rounds)
     _run(
         f"generation-options-{size}",
         output,
@@ -318,7 +319,6 @@ def all_command(output: Output = report.RESULTS) -> None:
     regions_command(side=1024, output=output)
     regions_command(rounds=1, output=output)
     generation_command(output=output)
-    generation_options_command(output=output)
     matting_command(output=output)
     matting_length_command(output=output)
     tune_command(size=SizeName.mini, output=output)

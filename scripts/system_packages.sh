@@ -3,7 +3,7 @@
 # command to run. Does nothing, and is quick, when all is there.
 #
 # usage: scripts/system_packages.sh PYTHON [LIST …]
-#   LIST: a file with more packages, one a line; "#" begins a comment
+#   LIST: a file with more packages, one a line; "#" begins a comment; NAME@debian is for Debian alone
 set -eu
 
 python=$1
@@ -22,7 +22,12 @@ own = pathlib.Path(sysconfig.get_config_var("LIBDIR") or "") / f"libpython{minor
 sys.exit(0 if own.is_file() or ctypes.util.find_library(f"python{minor}") else 1)
 PROBE
 
+distribution=$(. /etc/os-release 2>/dev/null && echo "$ID") || distribution=""
 for package in $(sed 's/#.*//' /dev/null "$@"); do
+    case "$package" in
+    *@"$distribution") package=${package%@*} ;;
+    *@*) continue ;;
+    esac
     # Without dpkg nothing is known: the packages are named below.
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing="$missing $package"
 done

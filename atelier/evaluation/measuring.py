@@ -93,7 +93,11 @@ class Measuring:
         outputs = {(sample.item, sample.variant): self._output(sample) for sample in samples}
         bases = {sample.item: sample for sample in samples if sample.variant == base}
         others = [sample for sample in samples if sample.variant != base]
-        pairs = {(sample.item, sample.variant): self._pair(sample, bases[sample.item]) for sample in others}
+        counts = {key: found["shown"]["frames"] for key, found in outputs.items()}
+        pairs = {
+            (sample.item, sample.variant): self._pair(sample, bases[sample.item], counts[sample.item, sample.variant])
+            for sample in others
+        }
         remarks = [remark for found in outputs.values() for remark in found["remarks"]]
         return Measured(
             {key: found["shown"] for key, found in outputs.items()},
@@ -143,7 +147,7 @@ class Measuring:
         }
         return {"shown": shown, "features": learned.features, "remarks": learned.remarks}
 
-    def _pair(self, sample: Sample, base: Sample) -> dict[str, float]:
+    def _pair(self, sample: Sample, base: Sample, frames: int) -> dict[str, float]:
         digests = [file_digest(base.file), file_digest(sample.file)]
         key = {"revision": REVISION, "sha256": digests, "weights": self._instruments.digests.get("lpips")}
         place = self._folder / KEPT / "pairs" / sample.variant / f"{sample.item}.json"
@@ -153,7 +157,7 @@ class Measuring:
                 found = pair_metrics(frames_of(base.file), frames_of(sample.file))
             except InvalidInput as error:
                 raise InvalidInput(f"{sample.item}: {base.variant} and {sample.variant}: {error}") from None
-            return found | self._instruments.distance(lambda: frames_of(base.file), lambda: frames_of(sample.file))
+            return found | self._instruments.distance(frames_of(base.file), frames_of(sample.file), frames)
 
         found: dict[str, float] = self._kept(place, key, f"{sample.item} pair", measure)
         return found

@@ -26,7 +26,7 @@ def test_frames_that_are_refused(tmp_path):
 
 
 def test_every_way_of_holding_the_network(tmp_path):
-    small = ["--frame-size", "64*32", "--frames", "5", "--steps", "2", "--threads", "1"]
+    small = ["--frame-size", "64*32", "--frames", "5", "--steps", "2", "--threads", "1", "--rounds", "1"]
     chosen = ["--variants", "plain,vae_tiling,nf4"]
     document, text = written("generation-options-tiny", tmp_path, "generation-options", *small, *chosen)
     plain, tiled, refused = document["cases"]

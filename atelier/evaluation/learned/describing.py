@@ -56,7 +56,7 @@ LPIPS = (
     Metric(
         "lpips",
         "Distance, LPIPS",
-        "How different people find two pictures, mean over frames, from 0, 0 is equal (Zhang et al. 2018).",
+        "How different people find two pictures, mean over up to 16 frames, from 0, 0 is equal (Zhang et al. 2018).",
         scope="pair",
         group="learned",
         digits=4,
