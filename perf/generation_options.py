@@ -240,7 +240,8 @@ def markdown(document: Mapping[str, Any]) -> str:
         + ".",
         f"Random weights, {settings['size']}, {precision}, on {settings['device']}, {settings['threads']} threads; "
         f"{settings['frames']} frames of {settings['frame_size']}, {settings['steps']} steps with guidance; each in a "
-        f"process of its own, the median of {settings['rounds']} videos after a first one. A step is {document['operations_a_step']:.3g} operations, "
+        f"process of its own, the median of {settings['rounds']} videos after a first one. "
+        f"A step is {document['operations_a_step']:.3g} operations, "
         f"counted by PyTorch; the device multiplies square matrices of that precision at {rate:.3g} operations a "
         "second: *of the matrix rate* is the step's share of "
         "it. Memory is the peak. Random weights say nothing of quality.",
