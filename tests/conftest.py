@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +16,8 @@ from atelier.serving.launcher import Server
 from atelier.serving.options import ServerOptions, free_ports
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from tests.golden.gvm.serving import MatteServers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,6 +101,18 @@ def launch() -> Iterator[Callable[..., Server]]:
             return stack.enter_context(Server(server_options(*repositories, **changes)))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium: Debian's; without it the one that `make test` had Playwright bring."""
+    from playwright.sync_api import sync_playwright
+
+    rights = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=rights)
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="session")

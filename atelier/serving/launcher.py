@@ -240,6 +240,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.kill()
                 self._process.wait()
+        self.kill()  # what a server that gave up left running: Python processes in the midst of their work
         if self._pump is not None:
             self._pump.join(5)
         status = self._process.returncode
@@ -248,9 +249,10 @@ class Server:
         return status
 
     def kill(self) -> None:
-        """End the process and its children at once; what runs is lost."""
-        if self._process is not None and self.is_alive():
-            os.killpg(self._process.pid, signal.SIGKILL)
+        """End the process and its children at once, also those that outlived it; what runs is lost."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _clean_up(self) -> None:
         leftovers.remove_regions(self._prefix)

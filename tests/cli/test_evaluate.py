@@ -138,6 +138,21 @@ def test_tables_hold_every_value(study):
         assert {row["metric"] for row in csv.DictReader(stream)} == {e["metric"] for e in results["comparisons"]}
 
 
+def test_the_page_plays_the_videos_side_by_side(study, browser):
+    folder, *_ = study
+    page, errors = browser.new_page(), []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.goto((folder / "index.html").as_uri())
+    decoded = (
+        "[...document.querySelectorAll('#stage video')].map(v => v.readyState >= 2 && [v.videoWidth, v.videoHeight])"
+    )
+    page.wait_for_function(f"JSON.stringify({decoded}) === '[[96,64],[96,64]]'")
+    assert PROMPTS[0] in page.inner_text("body")
+    assert "With LoRA style at 1" in page.inner_text("#stage")
+    assert errors == []
+    page.close()
+
+
 def test_a_report_is_written_again_without_computing(study):
     folder, *_ = study
     before = (folder / "results.json").read_bytes()

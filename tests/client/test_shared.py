@@ -30,7 +30,7 @@ def url(server, request):
     return server.grpc_url if request.param == "grpc" else server.http_url
 
 
-@pytest.mark.parametrize("size", [free() + 2**30, 2**70])
+@pytest.mark.parametrize("size", [free() + 2**30, 2**70], ids=["more than is free", "more than there is"])
 def test_a_segment_that_dev_shm_cannot_hold_is_refused_and_not_written_to(size):
     before = segments()
     with pytest.raises(NoRoom, match="bytes of shared memory cannot be had"):

@@ -1,15 +1,18 @@
 """`generate` over Wan's own layout, several prompts together, and a server that is stopped while a video is made."""
 
 import asyncio
+import contextlib
 import io
+import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
-from atelier.client import AsyncClient, Client
+from atelier.client import AsyncClient, Client, QueueTimeout, ServerUnavailable
 from export.wan.synthetic import write
 from tests.conftest import ROOT
 
@@ -29,12 +32,11 @@ def layouts(tmp_path_factory):
 def start(launch, layouts):
     """``start(layout, name=value, …)``: a server of ``generate`` with these settings."""
 
-    def serve(layout, exit_timeout=10, **settings):
+    def serve(layout, exit_timeout=10, models=("generate",), waits=3600, **settings):
         values = SETTINGS | {"checkpoint": layouts / layout} | settings
         environment = {f"ATELIER_GENERATE_{name.upper()}": str(value) for name, value in values.items()}
-        return launch(
-            ROOT / "model_repository", models=("generate",), environment=environment, exit_timeout=exit_timeout
-        )
+        environment["ATELIER_SYNC_GENERATE_TIMEOUT"] = str(waits)
+        return launch(ROOT / "model_repository", models=models, environment=environment, exit_timeout=exit_timeout)
 
     return serve
 
@@ -75,8 +77,43 @@ def test_prompts_with_equal_settings_are_worked_on_together(start):
     together, alone = asyncio.run(run(start("diffusers", max_together=2).grpc_url))
     for one, other in zip(together, alone, strict=True):
         assert np.abs(frames_of(one) - frames_of(other)).max() <= 1  # sums of a batch are not those of one
-    steps = [prompt for prompt, stage in seen if stage == "denoising"]
-    assert set(steps[steps.index("a cat") :][:4]) == {"a cat", "두 마리 고양이"}  # in turn, step by step
+    steps = [prompt for prompt, stage in seen if stage == "denoising" and prompt != "before"]
+    assert set(steps[:4]) == {"a cat", "두 마리 고양이"}  # in turn, step by step
+
+
+def test_a_request_waits_no_longer_than_it_may(start):
+    server = start("diffusers", models=("generate", "generate_sync"), waits=1)
+    with Client(server.grpc_url) as client, Client(server.http_url, timeout=60) as other:
+        progress = iter(client.generate("a cat", sample_steps=1000))
+        while next(progress).stage != "denoising":
+            pass
+        with pytest.raises(QueueTimeout, match="waited for its turn for longer"):
+            other.generate("a dog").result()
+        progress.close()  # cancels it
+        assert other.generate("a dog", seed=4).result().metadata["seed"] == 4
+
+
+def living(group):
+    """Names of the processes of a group."""
+    names = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                names.append(process.name())
+    return names
+
+
+def test_what_outlasts_the_time_at_the_end_is_ended(start):
+    server = start("diffusers", exit_timeout=1)
+    with Client(server.grpc_url) as client:
+        progress = iter(client.generate("a cat", sample_steps=1000))
+        while next(progress).stage != "denoising":
+            pass
+        group = server.pid
+        assert server.stop() != 0
+        with pytest.raises(ServerUnavailable):
+            list(progress)
+    assert living(group) == []
 
 
 def test_a_server_that_is_stopped_finishes_its_video(start):

@@ -1,23 +1,9 @@
 """Real Chromium, and pages in it that are opened from disk."""
 
-import os
-import shutil
-
 import pytest
-from playwright.sync_api import sync_playwright
 
 from atelier.evaluation.page import write_page
 from tests.evaluation.page.samples import THREE, results, write_files
-
-
-@pytest.fixture(scope="session")
-def browser():
-    program = shutil.which("chromium")  # Debian's; without it the one that `make test` had Playwright bring
-    rights = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=rights)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
