@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from atelier.errors import InvalidInput
+from atelier.evaluation.pairs import file_digest
 
 PLAN = "study.json"
 """In a study's folder: what it compares."""
@@ -88,7 +89,12 @@ class Plan:
         """For JSON; also what tells whether two plans are the same."""
         return {
             "prompts": [
-                {"id": prompt.id, "text": prompt.text, "image": prompt.image and prompt.image.name}
+                {
+                    "id": prompt.id,
+                    "text": prompt.text,
+                    "image": prompt.image and prompt.image.name,
+                    "image_sha256": prompt.image and file_digest(prompt.image),
+                }
                 for prompt in self.prompts
             ],
             "seeds": list(self.seeds),
