@@ -42,6 +42,7 @@ TOGETHER = ("client/", "redis_bridge/", "perf/test_batching.py")
 """Tests that look at all of /dev/shm for what was left there, or make there what the others would find."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several processes a file's tests run in one, as they share servers; those of `TOGETHER` too, and first."""
 
