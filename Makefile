@@ -20,7 +20,7 @@ serve: $(STAMPS)/serve ## serve on this machine until Ctrl-C
 
 # Which tests stay in one process: tests/conftest.py. Two processes fill two cores and 16 GB of memory.
 test: $(STAMPS)/dev ## run every test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 train: $(STAMPS)/dev ## train the bundled LaMa again, or go on where that was stopped: out/training/
 	$(BIN)/python -m training

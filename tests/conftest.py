@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,7 @@ from atelier.serving.options import ServerOptions, free_ports
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+    from xdist.scheduler import LoadScopeScheduling
 
     from tests.golden.gvm.serving import MatteServers
 
@@ -42,17 +43,17 @@ TOGETHER = ("client/", "redis_bridge/", "perf/test_batching.py")
 """Tests that look at all of /dev/shm for what was left there, or make there what the others would find."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes a file's tests run in one, as they share servers; those of `TOGETHER` too, and first."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """With several processes a file's tests run in one, as they share servers; all those of `TOGETHER` too."""
+    from xdist.scheduler import LoadScopeScheduling
 
-    def group(item: pytest.Item) -> str:
-        place = item.path.relative_to(ROOT / "tests").as_posix()
-        return "shared-memory" if place.startswith(TOGETHER) else place
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0].removeprefix("tests/")
+            return "shared memory" if file.startswith(TOGETHER) else file
 
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: group(item) != "shared-memory")
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
