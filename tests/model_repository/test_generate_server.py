@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import os
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -65,7 +66,7 @@ def test_prompts_with_equal_settings_are_worked_on_together(start):
 
     async def run(url):
         async with AsyncClient(url) as client:
-            first = asyncio.create_task(watch(client, "before", sample_steps=200))
+            first = asyncio.create_task(watch(client, "before", sample_steps=600))
             while ("before", "denoising") not in seen:
                 await asyncio.sleep(0.05)
             waiting = [watch(client, prompt, seed=seed) for seed, prompt in enumerate(prompts)]
@@ -113,6 +114,9 @@ def test_what_outlasts_the_time_at_the_end_is_ended(start):
         assert server.stop() != 0
         with pytest.raises(ServerUnavailable):
             list(progress)
+    deadline = time.monotonic() + 10
+    while living(group) and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert living(group) == []
 
 
