@@ -105,9 +105,13 @@ def launch() -> Iterator[Callable[..., Server]]:
         yield start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium: Debian's; without it the one that `make test` had Playwright bring."""
+    """Headless Chromium: Debian's; without it the one that `make test` had Playwright bring.
+
+    It ends with its module: Playwright keeps an event loop running in the thread that started it, in which no other
+    test of the same process could use asyncio.
+    """
     from playwright.sync_api import sync_playwright
 
     rights = ["--no-sandbox"] if os.geteuid() == 0 else []
