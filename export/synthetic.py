@@ -28,4 +28,29 @@ def wan(size: Size, output: Path, seed: int, layout: Layout = "diffusers") -> No
     write(size, output, seed, layout)
 
 
-MAKERS: dict[str, Maker] = {"lama": _lama, "gvm": _gvm, "wan": wan}
+def _flux_fill(size: Size, output: Path, seed: int) -> None:
+    from export.flux.synthetic import write_fill
+
+    write_fill(size, output, seed)
+
+
+def _flux_redux(size: Size, output: Path, seed: int) -> None:
+    from export.flux.synthetic import write_redux
+
+    write_redux(size, output, seed)
+
+
+def _flux2_klein(size: Size, output: Path, seed: int) -> None:
+    from export.flux.synthetic import write_klein
+
+    write_klein(size, output, seed)
+
+
+MAKERS: dict[str, Maker] = {
+    "lama": _lama,
+    "gvm": _gvm,
+    "wan": wan,
+    "flux-fill": _flux_fill,
+    "flux-redux": _flux_redux,
+    "flux2-klein": _flux2_klein,
+}
