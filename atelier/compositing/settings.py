@@ -72,7 +72,7 @@ class PlacementSettings(StageSettings):
     dilation: float = Field(0.04, ge=0, le=0.5, description="of the fill mask, as a share of the object's longer side")
     shadow: float = Field(0.25, ge=0, le=1, description="room for a shadow, as a share of the object's height")
     crop: float = Field(2.0, ge=1, le=8, description="the crop's side, as a multiple of the fill mask's longer side")
-    feather: int = Field(8, ge=0, le=64, description="pixels inside the fill mask over which the paste fades in")
+    feather: int = Field(8, ge=0, le=64, description="pixels inside the user's mask over which the object fades in")
 
 
 class SynthesizerSettings(NeuralSettings):
@@ -98,8 +98,15 @@ class SynthesizerSettings(NeuralSettings):
     resolution: int = Field(
         1024, ge=64, le=2048, multiple_of=16, description="side at which the crop is worked on, pixels"
     )
-    blend: Literal["alpha", "poisson"] = Field("alpha", description="of the classical way; poisson may smear the object")
-    quantisation: Quantisation = Field("none", description="of transformer and T5; the preset says it where there is one")
+    feather: int = Field(
+        16, ge=0, le=256, description="pixels inside the fill mask over which new ones fade in, at most; crop / 30"
+    )
+    blend: Literal["alpha", "poisson"] = Field(
+        "alpha", description="of the classical way; poisson may smear the object"
+    )
+    quantisation: Quantisation = Field(
+        "none", description="of transformer and T5; the preset says it where there is one"
+    )
     offload: Literal["none", "model", "group", "sequential"] = Field("none", description="what waits on the host")
     preset: Literal["", "l4", "a100-40", "h100"] = Field(
         "", description="quantisation and offload for a card; those that are given beside it win"
