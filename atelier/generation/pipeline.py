@@ -117,6 +117,17 @@ class GenerationPipeline:
             raise made
         return made
 
+    def check(self, job: GenerationJob) -> None:
+        """See, before a job waits for its turn, whether its prompt, picture and adapters' names can be used.
+
+        May be called while another thread makes a video.
+
+        Raises:
+            InvalidInput: one cannot.
+        """
+        self._size(Run(job))
+        self.adapters.check(job.loras)
+
     def together(self, jobs: Sequence[GenerationJob]) -> list[Generated | Exception]:
         """Make videos of one kind (`GenerationJob.kind`) in one go; a single one may be of any kind.
 
