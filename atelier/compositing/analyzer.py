@@ -41,6 +41,19 @@ class BackgroundAnalyzer:
         """Memory by load stage, of the network that was made last."""
         return self._network.loaded
 
+    @property
+    def device(self) -> str:
+        """PyTorch's name of where the networks compute; ``cpu`` without any."""
+        return self._network.device(self._settings.device, self._folders)
+
+    def load(self) -> dict[str, Any]:
+        """Load the networks that will be needed and kept; memory by load stage.
+
+        Raises:
+            InvalidInput: ``neural`` is set where it cannot work, or the weights cannot be used.
+        """
+        return self._network.load(self._settings.mode, self._folders)
+
     def __call__(self, job: AnalysisJob, mode: Mode | None = None) -> Scene:
         """Read a scene.
 

@@ -85,6 +85,37 @@ class Network(Generic[N]):
             raise InvalidInput(f"{obstacle.removesuffix('.')}; mode classical works without.")
         return obstacle
 
+    def load(self, mode: Mode, folders: Mapping[str, Path]) -> dict[str, Any]:
+        """Make the network now where it will be needed and is kept, so that the first request does not wait for it.
+
+        Args:
+            mode: of the settings.
+            folders: as for `obstacle`.
+
+        Returns:
+            Memory by load stage; empty where none was made.
+
+        Raises:
+            InvalidInput: as for `choose`, or the weights cannot be used.
+        """
+        if self._residence == "always" and self.choose(mode, folders) is None:
+            with self.open():
+                pass
+        return self.loaded
+
+    def device(self, setting: str, folders: Mapping[str, Path]) -> str:
+        """PyTorch's name of where it computes; ``cpu`` where it cannot work.
+
+        Args:
+            setting: of the stage's settings.
+            folders: as for `obstacle`.
+        """
+        if self.obstacle(folders) is not None:
+            return "cpu"
+        from atelier.compositing.neural.devices import resolve
+
+        return resolve(setting)
+
     @contextmanager
     def open(self) -> Iterator[N]:
         """The network, for as long as the block lasts."""

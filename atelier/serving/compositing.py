@@ -47,12 +47,9 @@ Settings = TypeVar("Settings", bound=StageSettings)
 Stages = dict[str, dict[str, Any]]
 """Reports of the stages that are done, by the names of their models."""
 
-ANALYZER_SETTINGS = {name.upper(): name for name in ("language", "seed", "temperature", "mode")}
-EXTRACTOR_SETTINGS = {name.upper(): name for name in ("background_remover", "mode")}
-PLACEMENT_SETTINGS = {"MODE": "mode"}
-SYNTHESIZER_SETTINGS = {
-    name.upper(): name for name in ("seed", "steps", "guidance_scale", "strength", "identity", "blend", "mode")
-}
+ANALYZER_SETTINGS = {name.upper(): name for name in ("language", "seed", "mode")}
+EXTRACTOR_SETTINGS = PLACEMENT_SETTINGS = {"MODE": "mode"}
+SYNTHESIZER_SETTINGS = {name.upper(): name for name in ("seed", "steps", "guidance_scale", "strength", "mode")}
 """Optional inputs that set something, tensor name to field."""
 
 
