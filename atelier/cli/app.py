@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from atelier import __version__
-from atelier.cli import generate, inpaint, lint, matte, serve, status, weights
+from atelier.cli import composite, generate, inpaint, lint, matte, serve, status, weights
 from atelier.cli.evaluate import commands
 from atelier.client.errors import AtelierError
 from atelier.errors import InvalidInput
@@ -60,7 +60,7 @@ def one_line(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-for module in (serve, status, lint, inpaint, matte, generate):
+for module in (serve, status, lint, inpaint, matte, generate, composite):
     app.command(module.__name__.rpartition(".")[2])(one_line(module.command))
 
 stored = typer.Typer(help="Weights and adapters that are there.", no_args_is_help=True, rich_markup_mode=None)
