@@ -215,7 +215,7 @@ def _bounds(alpha: Pixels, report: StageReport) -> Box:
     """
     if np.count_nonzero(alpha >= 128) < HANDFUL:
         raise InvalidInput(
-            "What was cut out of REFERENCE is empty; a reference that shows an object, or a box around one, is accepted."
+            "What was cut out of REFERENCE is empty; a reference that shows an object, or a box around it, is accepted."
         )
     left, top, width, height = cv2.boundingRect((alpha > 0).astype(np.uint8))
     report.facts["box"] = [left, top, left + width, top + height]

@@ -84,7 +84,7 @@ def placement_from_json(text: str | bytes, object_mask: Pixels, fill_mask: Pixel
     if not isinstance(values, dict) or set(values) != _PLACEMENT_KEYS:
         raise InvalidInput(f"The placement is not as expected: it has {', '.join(sorted(_PLACEMENT_KEYS))}, all four.")
     try:
-        box, crop = (_BOX.validate_python(values[name], strict=True) for name in ("box", "crop"))
+        box, crop = (_BOX.validate_json(json.dumps(values[name]), strict=True) for name in ("box", "crop"))
         source = _SOURCE.validate_python(values["source"])
     except (ValidationError, ValueError) as error:
         reason = _first(error) if isinstance(error, ValidationError) else str(error)

@@ -100,7 +100,7 @@ class ObjectSynthesizer:
         side = max(place.crop.height, place.crop.width)
         radius = 0.0 if report.mode == "classical" else min(side / FEATHER, self._settings.feather)
         with timed(report.seconds, "paste"):
-            image = _paste_back(job, crop, radius)
+            image = paste_back(job, crop, radius)
         with timed(report.seconds, "metrics"):
             metrics = measure(job.background, image, place.pre_composite, place.object_mask, place.fill_mask)
         report.facts["score"] = score(metrics)
@@ -129,8 +129,17 @@ def _folders(settings: SynthesizerSettings, root: Path) -> dict[str, Path]:
     return {name: root / getattr(settings, name) for name in names}
 
 
-def _paste_back(job: SynthesisJob, crop: Pixels, radius: float) -> Pixels:
-    """The background with the crop inside the fill mask; every other pixel is the background's own."""
+def paste_back(job: SynthesisJob, crop: Pixels, radius: float) -> Pixels:
+    """The background with the crop inside the fill mask; every other pixel is the background's own.
+
+    Args:
+        job: background, and the placement with crop and fill mask.
+        crop: RGB of the crop's size.
+        radius: pixels inside the fill mask over which it fades in; 0: none.
+
+    Raises:
+        ValueError: the crop has another size or type.
+    """
     place = job.placement.crop
     if crop.shape != (place.height, place.width, 3) or crop.dtype != np.uint8:
         raise ValueError(f"a crop of {place.width}x{place.height} is needed, got {crop.dtype} {crop.shape}")

@@ -13,8 +13,9 @@ from atelier.compositing.jobs import Pixels
 
 Floats = NDArray[np.float32]
 
-RATIOS = (0.7, 1.4)
-"""Least and most that `match` scales a channel's spread by."""
+RATIOS = ((0.7, 0.7, 0.7), (1.4, 1.0, 1.0))
+"""Least and most that `match` scales the spread of L, a and b by. Colours are never spread: surroundings of several
+hues would make an object garish."""
 
 SHIFTS = (14.0, 5.0, 5.0)
 """Most that `match` moves the means of L, a and b: surroundings say how bright and warm the light is, not what

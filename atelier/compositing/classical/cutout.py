@@ -114,8 +114,8 @@ def refine(picture: Pixels, solid: Mask, radius: int, eps: float) -> Floats:
     mean_guide, mean_target = _mean(small, radius), _mean(target, radius)
     covariance = _mean(small * target, radius) - mean_guide * mean_target
     variance = _mean(small * small, radius) - mean_guide * mean_guide
-    slope = covariance / (variance + eps)
-    offset = mean_target - slope * mean_guide
+    slope = np.asarray(covariance / (variance + eps), np.float32)
+    offset = np.asarray(mean_target - slope * mean_guide, np.float32)
     size = (picture.shape[1], picture.shape[0])
     slopes, offsets = (cv2.resize(_mean(values, radius), size) for values in (slope, offset))
     # The filter's halo away from the edge is cut off; where it says nothing the hard mask does.

@@ -33,10 +33,10 @@ def set_in(job: SynthesisJob) -> Pixels:
     ground = job.background[crop.slices]
     alpha = place.object_mask[crop.slices]
     light = job.scene.light if job.scene is not None else look(job.background).light
-    darkness = contact_shadow(alpha, light, SHADOW * box.height) * job.strength
+    reach = SHADOW * box.height
+    darkness = contact_shadow(alpha, light, reach) * job.strength
     # The shadow ends where the fill mask does, without an edge.
-    fill = place.fill_mask[crop.slices]
-    darkness *= feather(fill, max(2, min(fill.shape) / 12))
+    darkness *= feather(place.fill_mask[crop.slices], max(2, 0.15 * reach))
     shaded = np.rint(darken(ground, darkness)).astype(np.uint8)
     return pasting.blend(shaded, _colours(job), alpha[box.slices], box)
 

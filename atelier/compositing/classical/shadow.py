@@ -10,13 +10,17 @@ from atelier.compositing.jobs import Light, Pixels
 
 Floats = NDArray[np.float32]
 
-FOOT = 0.08
-"""What of an object touches the ground: outline points this share of its height above its lowest, or lower."""
+FOOT = 0.12
+"""What of an object is near the ground: columns whose lowest point is so far above its lowest, as a share of its
+height; with the distance the shadow grows weaker."""
 
-CONTACT = 0.55
+FLATNESS = 0.22
+"""Height over width of a circle on the ground, as it is seen in most photographs."""
+
+CONTACT = 0.7
 """Darkness right under the object, 0 none to 1 black."""
 
-CAST = 0.4
+CAST = 0.5
 """Darkness of what the object keeps the light from, where that is hard."""
 
 
@@ -34,17 +38,19 @@ def contact_shadow(alpha: Pixels, light: Light, reach: float) -> Floats:
     Returns:
         float32 [H, W]: 0 as it was to 1 black.
     """
-    left, right, bottom = _foot(alpha)
-    middle, half = (left + right) / 2, max((right - left) / 2, 1.0)
-    depth = max(min(0.16 * half, reach), 1.0)
-    # The ellipse's middle lies above the lowest line: the object hides its far half.
-    ground = bottom - 0.6 * depth
-    contact = _ellipse(alpha.shape, (middle, ground), (0.98 * half, depth), 0.45 * depth + 0.5)
-    away = -light.direction[0]
-    wide = (middle + away * 0.5 * reach, ground - 0.2 * depth)
-    soft = 0.6 + 0.8 * light.softness
-    cast = _ellipse(alpha.shape, wide, (half + 0.45 * reach, 1.4 * depth + 0.12 * reach), soft * (depth + 0.1 * reach))
-    return np.asarray(np.maximum(CONTACT * contact, CAST * (1 - 0.5 * light.softness) * cast), np.float32)
+    columns, lowest, height = _outline(alpha)
+    bottom = float(lowest.max())
+    gap = (bottom - lowest) / (FOOT * height + 1)
+    touching = columns[gap <= 1]
+    left, right = float(touching.min()), float(touching.max() + 1)
+    half, depth = max((right - left) / 2, 1.0), max(min(FLATNESS * (right - left) / 2, reach), 1.0)
+    contact = _rim(alpha.shape, columns, lowest, np.exp(-np.square(gap)), 0.3 * depth + 1)
+    # The ellipse's middle lies above the lowest line, which is its front edge.
+    middle = ((left + right) / 2 - light.direction[0] * 0.5 * reach, bottom - 0.6 * depth)
+    axes = (half + 0.35 * reach, depth + 0.1 * reach)
+    cast = _ellipse(alpha.shape, middle, axes, (0.25 + 0.4 * light.softness) * axes[1])
+    through = (1 - CONTACT * contact) * (1 - CAST * (1 - 0.4 * light.softness) * cast)
+    return np.asarray(1 - through, np.float32)
 
 
 def darken(picture: Pixels, darkness: Floats) -> Floats:
@@ -52,15 +58,26 @@ def darken(picture: Pixels, darkness: Floats) -> Floats:
     return np.asarray(picture * (1 - darkness[..., None]), np.float32)
 
 
-def _foot(alpha: Pixels) -> tuple[float, float, float]:
-    """Left and right end, and height in the picture, of what of an object touches the ground."""
+def _outline(alpha: Pixels) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
+    """Columns that the object covers, the row below its lowest point in each, and its height."""
     solid = alpha >= 128 if (alpha >= 128).any() else alpha > 0
     columns = np.flatnonzero(solid.any(axis=0))
     lowest = alpha.shape[0] - np.argmax(solid[::-1, columns], axis=0)
-    top = int(np.argmax(solid.any(axis=1)))
-    bottom = int(lowest.max())
-    touching = columns[lowest >= bottom - FOOT * (bottom - top) - 1]
-    return float(touching.min()), float(touching.max() + 1), float(bottom)
+    return columns, lowest, int(lowest.max()) - int(np.argmax(solid.any(axis=1)))
+
+
+def _rim(
+    shape: tuple[int, ...],
+    columns: NDArray[np.intp],
+    lowest: NDArray[np.intp],
+    weight: NDArray[np.float64],
+    depth: float,
+) -> Floats:
+    """A band along the lower outline, blurred; the object will hide its upper half."""
+    canvas = np.zeros(shape, np.float32)
+    for column, row, strength in zip(columns.tolist(), lowest.tolist(), weight.tolist(), strict=True):
+        canvas[max(0, round(row - 2 * depth)) : round(row + 0.6 * depth), column] = strength
+    return np.asarray(cv2.GaussianBlur(canvas, (0, 0), 0.6 * depth), np.float32)
 
 
 def _ellipse(shape: tuple[int, ...], middle: tuple[float, float], axes: tuple[float, float], sigma: float) -> Floats:
