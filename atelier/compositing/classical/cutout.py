@@ -28,6 +28,9 @@ PLAIN_SHARE = 0.75
 NEAR = 9.0
 """Lab distance up to which a pixel may be background."""
 
+EDGE = 3
+"""Pixels that a blurred edge is wide, on that copy."""
+
 SPECK = 0.01
 """Parts smaller than this share of the largest are dropped."""
 
@@ -53,8 +56,9 @@ def plain(picture: Pixels) -> Floats | None:
     # One more pixel all around, so that the background on all sides is one region.
     frame = np.pad(near.astype(np.uint8), 1, constant_values=1)
     _, labels = cv2.connectedComponents(frame, connectivity=4)
-    solid = labels[1:-1, 1:-1] != labels[0, 0]
-    return refine(picture, _without_specks(solid), radius=3, eps=1e-4)
+    solid = _without_specks(labels[1:-1, 1:-1] != labels[0, 0])
+    alpha = _soft_edge(solid, distance)
+    return alpha if copy.shape == picture.shape else refine(picture, alpha, radius=2, eps=1e-4)
 
 
 def grabcut(picture: Pixels, box: Box) -> Floats | None:
@@ -80,7 +84,7 @@ def grabcut(picture: Pixels, box: Box) -> Floats | None:
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(cv2.cvtColor(copy, cv2.COLOR_RGB2BGR), labels, None, *models, 5, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
     solid = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
-    return refine(picture, _without_specks(solid), radius=4, eps=1e-4)
+    return refine(picture, _without_specks(solid).astype(np.float32), radius=4, eps=1e-4)
 
 
 def part_at(alpha: Floats, x: float, y: float) -> Floats | None:
@@ -92,25 +96,24 @@ def part_at(alpha: Floats, x: float, y: float) -> Floats | None:
     return np.where(labels == labels[row, column], alpha, np.float32(0))
 
 
-def refine(picture: Pixels, solid: Mask, radius: int, eps: float) -> Floats:
-    """A soft alpha for the whole picture from a hard one of a small copy, with the picture's edges.
+def refine(picture: Pixels, target: Floats, radius: int, eps: float) -> Floats:
+    """An alpha for the whole picture from that of a small copy, with the picture's edges.
 
     Source: He et al. 2013, "Guided Image Filtering", equations 5, 6 and 8, with a grey guide; the coefficients are
     found on the copy and scaled up, as in He and Sun 2015, "Fast Guided Filter".
 
     Args:
         picture: uint8 [H, W, 3], the guide.
-        solid: bool [h, w], the copy's.
+        target: float32 [h, w] in 0..1, the copy's alpha; it may be hard.
         radius: half side of the filter's window, pixels of the copy.
         eps: below which variance of the guide (0..1) a window counts as flat.
 
     Returns:
         float32 [H, W] in 0..1, exactly 0 and 1 away from the edges.
     """
-    height, width = solid.shape
+    height, width = target.shape
     guide = np.multiply(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), 1 / 255, dtype=np.float32)
     small = np.asarray(cv2.resize(guide, (width, height), interpolation=cv2.INTER_AREA), np.float32)
-    target = solid.astype(np.float32)
     mean_guide, mean_target = _mean(small, radius), _mean(target, radius)
     covariance = _mean(small * target, radius) - mean_guide * mean_target
     variance = _mean(small * small, radius) - mean_guide * mean_guide
@@ -118,7 +121,7 @@ def refine(picture: Pixels, solid: Mask, radius: int, eps: float) -> Floats:
     offset = np.asarray(mean_target - slope * mean_guide, np.float32)
     size = (picture.shape[1], picture.shape[0])
     slopes, offsets = (cv2.resize(_mean(values, radius), size) for values in (slope, offset))
-    # The filter's halo away from the edge is cut off; where it says nothing the hard mask does.
+    # The filter's halo away from the edge is cut off; further away the copy's alpha stays.
     alpha = np.clip((slopes * guide + offsets - 0.15) / 0.7, 0, 1)
     square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
     outer = cv2.resize(cv2.dilate(target, square), size)
@@ -149,8 +152,27 @@ def _background_distance(lab: Floats) -> Floats | None:
     return np.asarray(np.linalg.norm(lab - places @ plane, axis=2), np.float32)
 
 
+def _soft_edge(solid: Mask, distance: Floats) -> Floats:
+    """Alpha along the edge of what stands before a plain background.
+
+    It is how far a pixel's colour is on its way from the background's to the object's, which is that further in.
+
+    Args:
+        solid: all that differs from the background, its own blurred edge too.
+        distance: from the background's colour, Lab.
+    """
+    flat = solid.astype(np.uint8)
+    inner = cv2.erode(flat, np.ones((2 * EDGE + 1, 2 * EDGE + 1), np.uint8), borderValue=1).astype(np.float32)
+    nearby = _mean(inner, 2 * EDGE)
+    within = np.divide(
+        _mean(inner * distance, 2 * EDGE), nearby, out=distance.copy(), where=nearby > 1e-6
+    )  # thin parts have no inside: they stay as they are
+    share = np.clip(distance / np.maximum(0.9 * within, NEAR), 0, 1)
+    return np.asarray(np.where(inner > 0, 1, np.where(solid, share, 0)), np.float32)
+
+
 def _without_specks(solid: NDArray[Any]) -> Mask:
-    opened = cv2.morphologyEx(solid.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    opened = cv2.morphologyEx(solid.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     if not opened.any():  # a line is no speck
         opened = solid.astype(np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=8)
