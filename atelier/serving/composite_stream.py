@@ -71,6 +71,8 @@ def read_job(request: Request) -> CompositeJob:
         InvalidInput: ``SEEDS`` or ``SEED`` is out of its range.
     """
     inputs = request.arrays()
+    if "PLACEMENT_MASK" in inputs:  # as `composite` calls it, where an output has the stages' name
+        inputs["MASK"] = inputs.pop("PLACEMENT_MASK")
     seed = numbers(inputs, "SEED", 0, 0, 2**63 - 1) if "SEED" in inputs else None
     return CompositeJob(inputs, numbers(inputs, "SEEDS", 1, 1, MOST_SEEDS), seed)
 

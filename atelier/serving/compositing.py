@@ -6,6 +6,7 @@ Importable only inside Triton's Python backend.
 from __future__ import annotations
 
 import json
+import resource
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -107,6 +108,9 @@ def busy_device(stage: Any, mode: Mode) -> str:
 def finish(name: str, report: StageReport, staged: Staged) -> None:
     """Put a stage's report behind those of the stages before it, and its seconds into the metrics."""
     report.warnings[:0] = staged.warnings
+    report.seconds = {step: round(seconds, 4) for step, seconds in report.seconds.items()}
+    # Linux counts in KiB. What a network holds the stage says itself, where there is one.
+    report.memory["host_peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     staged.request.seconds.update(report.seconds)
     staged.earlier[name] = asdict(report)
 

@@ -27,11 +27,10 @@ class SynthesisSettings(SynthesizerSettings):
     max_queue: int = Field(16, ge=0, description="requests that may wait")
 
 
-def synthesize(name: str, stage: Callable[..., Any], task: Task[Staged]) -> Exception | None:
+def synthesize(stage: Callable[..., Any], task: Task[Staged]) -> Exception | None:
     """Set the object in; progress goes out as the work goes on, the picture last.
 
     Args:
-        name: of the model.
         stage: an `ObjectSynthesizer`.
         task: the request.
 
@@ -42,7 +41,7 @@ def synthesize(name: str, stage: Callable[..., Any], task: Task[Staged]) -> Exce
     job = replace(staged.job, check=task.check, on_progress=lambda progress: task.report(_tell(progress)))
     try:
         made = stage(job, staged.mode)
-        finish(name, made.report, staged)
+        finish("object_synthesizer", made.report, staged)
         task.send(tensors_of_synthesis(made, staged))
     except Exception as error:
         return error

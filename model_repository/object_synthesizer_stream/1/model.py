@@ -39,4 +39,4 @@ class TritonPythonModel(QueuedModel[SynthesisSettings, Staged]):
         return tensors_of_progress("queued", 0, 0, 0.0, position=position)
 
     def run(self, tasks: Sequence[Task[Staged]]) -> Sequence[Exception | None]:
-        return [synthesize(self.name, self.stage, task) for task in tasks]
+        return [synthesize(self.stage, task) for task in tasks]
