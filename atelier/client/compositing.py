@@ -32,6 +32,8 @@ INTEGERS = ("steps",)
 STREAMED = ("seeds", "preview_every")
 """Integers that `composite_stream` alone takes."""
 PICTURES = ("mask",)
+TENSORS = {"mask": "PLACEMENT_MASK"}
+"""Inputs of other names: MASK is an output, and an ensemble's tensors share their names."""
 MOST_PIXELS = 2**30
 """Of an answer that is decoded; the server, which has its own limit, has refused what is larger than it likes."""
 
@@ -195,7 +197,7 @@ def composite_inputs(
     }
     for name, value in settings.items():
         if value is not None:
-            inputs[name.upper()] = _setting(name, value, streamed)
+            inputs[TENSORS.get(name, name.upper())] = _setting(name, value, streamed)
     return inputs
 
 
