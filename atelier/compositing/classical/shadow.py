@@ -84,6 +84,7 @@ def _ellipse(shape: tuple[int, ...], middle: tuple[float, float], axes: tuple[fl
     """A filled ellipse, blurred: 1 inside, 0 far away."""
     canvas = np.zeros(shape, np.float32)
     fixed = 4  # bits behind the point: small ellipses move by less than a pixel
-    points = [tuple(round(value * 2**fixed) for value in pair) for pair in (middle, axes)]
-    cv2.ellipse(canvas, points[0], points[1], 0, 0, 360, 1.0, -1, cv2.LINE_AA, fixed)
+    x, y = (round((value - 0.5) * 2**fixed) for value in middle)  # OpenCV counts from the first pixel's middle
+    across, down = (round(value * 2**fixed) for value in axes)
+    cv2.ellipse(canvas, (x, y), (across, down), 0, 0, 360, 1.0, -1, cv2.LINE_8, fixed)
     return np.asarray(cv2.GaussianBlur(canvas, (0, 0), max(sigma, 0.3)), np.float32)
