@@ -41,10 +41,11 @@ class ObjectSynthesizer:
         if "redux" in self._asked and not self._asked["redux"].is_dir():
             self._able = settings.model_copy(update={"identity": "diptych"})
         self._folders = _folders(self._able, root)
+        file = {"gguf": root / settings.gguf} if settings.gguf else {}
         self._network: Network[NeuralSynthesizer] = Network(
             "object synthesizer",
             "atelier.compositing.neural.synthesis",
-            lambda module: module.NeuralSynthesizer(self._folders, self._able),
+            lambda module: module.NeuralSynthesizer({**self._folders, **file}, self._able),
             settings.residence,
         )
 

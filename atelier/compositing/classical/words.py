@@ -13,7 +13,7 @@ _KOREAN = {
     "black": "검은색", "white": "흰색", "grey": "회색", "pink": "분홍색", "red": "빨간색", "orange": "주황색",
     "yellow": "노란색", "green": "초록색", "turquoise": "청록색", "blue": "파란색", "purple": "보라색",
     "brown": "갈색", "beige": "베이지색",
-    "soft": "부드러운", "fairly hard": "다소 강한", "hard": "강한",
+    "soft": "부드럽고", "fairly hard": "다소 강하고", "hard": "강하고",
     "warm": "따뜻한", "cool": "차가운", "neutral": "중립적인",
     "dark": "어두운", "dim": "약간 어두운", "bright": "밝은", "very bright": "아주 밝은",
     "calm": "차분한", "lively": "생동감 있는", "dramatic": "극적인", "muted": "절제된",
@@ -99,7 +99,7 @@ def korean(words: Words) -> str:
     colours = ", ".join(say(colour) for colour in words.colours)
     return (
         f"전체적으로 {say(words.brightness)} 편이고 {say(words.mood)} 분위기의 장면입니다. "
-        f"{say(words.softness)} 성질의 {say(words.warmth)} 빛이 {say(words.side)}에서 들어옵니다. "
+        f"{say(words.softness)} {say(words.warmth)} 빛이 {say(words.side)}에서 들어옵니다. "
         f"주요 색은 {colours}이며, 바닥은 {say(words.surface)} 질감의 {say(words.ground)}입니다."
     )
 
