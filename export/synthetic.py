@@ -46,6 +46,24 @@ def _flux2_klein(size: Size, output: Path, seed: int) -> None:
     write_klein(size, output, seed)
 
 
+def _qwen2_vl(size: Size, output: Path, seed: int) -> None:
+    from export.compositing.synthetic import write_qwen2_vl
+
+    write_qwen2_vl(size, output, seed)
+
+
+def _sam2(size: Size, output: Path, seed: int) -> None:
+    from export.compositing.synthetic import write_sam2
+
+    write_sam2(size, output, seed)
+
+
+def _birefnet(size: Size, output: Path, seed: int) -> None:
+    from export.compositing.synthetic import write_birefnet
+
+    write_birefnet(size, output, seed)
+
+
 MAKERS: dict[str, Maker] = {
     "lama": _lama,
     "gvm": _gvm,
@@ -53,4 +71,7 @@ MAKERS: dict[str, Maker] = {
     "flux-fill": _flux_fill,
     "flux-redux": _flux_redux,
     "flux2-klein": _flux2_klein,
+    "qwen2-vl": _qwen2_vl,
+    "sam2": _sam2,
+    "birefnet": _birefnet,
 }
