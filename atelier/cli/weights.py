@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from atelier.errors import InvalidInput
@@ -25,13 +26,15 @@ Loras = Annotated[Path | None, typer.Option(help="Folder of adapters. Default: t
 
 
 def list_command(loras: Loras = None) -> None:
-    """List weights and adapters."""
-    table = Table("what", "for", Column("where", overflow="fold"), "MiB")  # a name that is cut off is none
+    """List weights and adapters, and what can be had with atelier weights pull."""
+    # Names are folded: one that is cut off is none.
+    table = Table("what", "for", Column("where", overflow="fold"), "MiB", "licence", Column("pull", overflow="fold"))
+    known = {_home(weights): weights for weights in CATALOGUE}
     for model in repository.discover(checkout.default_repositories()):
         place = _checkpoint(model)
         if place is not None:
             there = f"{_bytes(place) / 2**20:.1f}" if place.is_dir() else "missing"
-            table.add_row("weights", model.name, _shown(place), there)
+            table.add_row("weights", model.name, _shown(place), there, *_terms(known.pop(place, None)))
         elif model.artefact is not None and model.backend != "python":
             there = f"{model.artefact.stat().st_size / 2**20:.1f}" if model.artefact.exists() else "missing"
             table.add_row("artefact", model.name, _shown(model.artefact), there)
@@ -49,15 +52,14 @@ def check_command(loras: Loras = None) -> None:
     Of weights, names and sizes are looked at. Adapters are read, which needs PyTorch, and the weights of generate.
     """
     there, wrong = _check_folders()
-    if wrong:
-        raise typer.Exit(1)
     models = {model.name: model for model in repository.discover(checkout.default_repositories())}
     place = _checkpoint(models[ADAPTED])
     if place is None or not place.is_dir():
-        if there and not _adapters(loras):
-            return
-        raise InvalidInput(f"The weights of {ADAPTED} are missing: {place}.")
-    if _check_adapters(place, _adapters(loras)):
+        if not there or _adapters(loras):
+            raise InvalidInput(f"The weights of {ADAPTED} are missing: {place}.")
+    else:
+        wrong += _check_adapters(place, _adapters(loras))
+    if wrong:
         raise typer.Exit(1)
 
 
@@ -69,7 +71,7 @@ def _check_folders() -> tuple[int, int]:
         if folder.is_dir():
             found = lacks(weights, folder)
             wrong += bool(found)
-            table.add_row(weights.name, _shown(folder), "; ".join(found[:SHOWN]) or "whole")
+            table.add_row(weights.name, _shown(folder), escape("; ".join(found[:SHOWN])) or "whole")
     if table.row_count:
         Console().print(table)
     return table.row_count, wrong
@@ -107,7 +109,7 @@ def _terms(weights: Weights | None) -> tuple[str, str]:
     """Licence and name of what can be pulled; nothing of other weights."""
     if weights is None:
         return "", ""
-    return weights.licence + ("" if weights.commercial else ", NO commercial use"), weights.name
+    return escape(weights.licence) + ("" if weights.commercial else ", NO commercial use"), weights.name
 
 
 def _checkpoint(model: repository.Model) -> Path | None:
