@@ -94,14 +94,14 @@ def _of_object(
     # Only what is near the object is looked at, which in a large picture is little of it.
     room = Box(top, left, height, width).grow(reach).clip(*solid.shape)
     solid, before, after = solid[room.slices], background[room.slices], result[room.slices]
-    lab, flat = to_lab(after), solid.astype(np.uint8)
+    flat = solid.astype(np.uint8)
     distance_out = cv2.distanceTransform(1 - flat, cv2.DIST_L2, 3) if not solid.all() else np.zeros(flat.shape)
     inner = cv2.erode(flat, np.ones((2 * SEAM + 1, 2 * SEAM + 1), np.uint8))
     seam = (distance_out <= SEAM) & (inner == 0)
     ring = distance_out > SEAM
-    usual = _mean_gradient(to_lab(before)[..., 0], ring)
-    sharp = _mean_gradient(lab[..., 0], seam) if not solid.all() else None
-    gap = float(np.linalg.norm(lab[solid].mean(0) - lab[ring].mean(0))) if ring.any() else None
+    usual = _mean_gradient(before, ring)
+    sharp = _mean_gradient(after, seam) if not solid.all() else None
+    gap = float(np.linalg.norm(_mean_lab(after, solid) - _mean_lab(after, ring))) if ring.any() else None
     return {
         "seam_gradient_ratio": sharp / usual if sharp is not None and usual else None,
         "identity_correlation": _correlation(after[solid], pre_composite[room.slices][solid]),
@@ -109,9 +109,17 @@ def _of_object(
     }
 
 
-def _mean_gradient(lightness: NDArray[np.float32], where: NDArray[np.bool_]) -> float | None:
+def _mean_lab(picture: Pixels, where: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Of at most about a million of the pixels, evenly taken; some are needed."""
+    pixels = picture[where]
+    return np.asarray(to_lab(pixels[None, :: 1 + len(pixels) // 1_000_000])[0].mean(0), np.float32)
+
+
+def _mean_gradient(picture: Pixels, where: NDArray[np.bool_]) -> float | None:
+    """Of L in its 8 bits, which take a tenth of the time of floats."""
     if not where.any():
         return None
+    lightness = np.multiply(cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)[..., 0], 100 / 255, dtype=np.float32)
     across, down = (cv2.Sobel(lightness, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
     return float(np.hypot(across, down)[where].mean())
 

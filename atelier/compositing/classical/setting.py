@@ -8,12 +8,15 @@ import numpy as np
 from atelier.compositing.classical import pasting
 from atelier.compositing.classical.light import look
 from atelier.compositing.classical.shadow import contact_shadow, darken
-from atelier.compositing.jobs import Pixels, SynthesisJob
+from atelier.compositing.jobs import Light, Pixels, SynthesisJob
 from atelier.media.blending import feather
 from atelier.media.boxes import Box
 
 SHADOW = 0.25
 """Length of the shadow, as a share of the object's height."""
+
+SHADOW_SIDE = 768
+"""Longer side in pixels of the copy on which it is found."""
 
 FRAME = 4
 """Pixels of margin that seamlessClone needs: it fails on a mask that touches the picture's border."""
@@ -34,11 +37,10 @@ def set_in(job: SynthesisJob) -> Pixels:
     alpha = place.object_mask[crop.slices]
     light = job.scene.light if job.scene is not None else look(job.background).light
     reach = SHADOW * box.height
-    darkness = contact_shadow(alpha, light, reach) * job.strength
+    darkness = np.multiply(_shadow(alpha, light, reach), job.strength, dtype=np.float32)
     # The shadow ends where the fill mask does, without an edge.
     darkness *= feather(place.fill_mask[crop.slices], max(2, 0.15 * reach))
-    shaded = np.rint(darken(ground, darkness)).astype(np.uint8)
-    return pasting.blend(shaded, _colours(job), alpha[box.slices], box)
+    return pasting.blend(darken(ground, darkness), _colours(job), alpha[box.slices], box)
 
 
 def with_poisson(job: SynthesisJob, pasted: Pixels) -> Pixels:
@@ -77,7 +79,19 @@ def poisson(ground: Pixels, pasted: Pixels, alpha: Pixels) -> Pixels:
     return np.where(solid[..., None] > 0, cloned, ground).astype(np.uint8)
 
 
-def _colours(job: SynthesisJob) -> np.ndarray:
+def _shadow(alpha: Pixels, light: Light, reach: float) -> pasting.Floats:
+    """The contact shadow, found on a small copy: it is blurred, and wide blurs of large pictures take long."""
+    height, width = alpha.shape
+    scale = min(1.0, SHADOW_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.uint8) if scale < 1 else alpha
+    if not small.any():  # an object that is nothing in the copy
+        return np.zeros(alpha.shape, np.float32)
+    darkness = contact_shadow(small, light, reach * scale)
+    return np.asarray(cv2.resize(darkness, (width, height)), np.float32) if scale < 1 else darkness
+
+
+def _colours(job: SynthesisJob) -> pasting.Floats:
     """The object's colours: its own at strength 0, matched as in the pre-composite at 1."""
     place = job.placement
     cutout = pasting.resize(job.object, place.box.height, place.box.width)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atelier.compositing.jobs import Light, Pixels
+from atelier.media.boxes import Box
 
 Floats = NDArray[np.float32]
 
@@ -53,9 +54,18 @@ def contact_shadow(alpha: Pixels, light: Light, reach: float) -> Floats:
     return np.asarray(1 - through, np.float32)
 
 
-def darken(picture: Pixels, darkness: Floats) -> Floats:
-    """A picture in shadow, float32 [H, W, 3] in 0..255; in sRGB's own scale, where equal steps look about equal."""
-    return np.asarray(picture * (1 - darkness[..., None]), np.float32)
+def darken(picture: Pixels, darkness: Floats) -> Pixels:
+    """A picture in shadow; in sRGB's own scale, where equal steps look about equal.
+
+    Args:
+        picture: uint8 [H, W, 3]; stays as it is.
+        darkness: float32 [H, W], 0 as it was to 1 black.
+    """
+    dark = picture.copy()
+    left, top, width, height = cv2.boundingRect((darkness > 0).astype(np.uint8))
+    place = Box(top, left, height, width).slices
+    dark[place] = np.rint(picture[place] * (1 - darkness[place][..., None]))
+    return dark
 
 
 def _outline(alpha: Pixels) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
