@@ -179,13 +179,21 @@ def sam2(size: Size) -> Component:
     """SAM 2.1, of which pictures need a part."""
     with _without_memory():
         module = Sam2VideoModel(Sam2VideoConfig.from_dict(sam2_config(size)))
-    return Component(module, "model", tied=("prompt_encoder.shared_embedding.positional_embedding",))
+    return Component(module, "model")
 
 
 def birefnet(size: Size) -> Component:
     """BiRefNet."""
     with _without_memory():
         return Component(BiRefNet(_BIREFNET[size]), "model")
+
+
+class Sam2Weights(Weights):
+    """SAM 2's tensors, one of which the published files hold twice."""
+
+    def draw(self, name: str, tensor: Tensor) -> Tensor:
+        """Fill a tensor."""
+        return super().draw(name.replace("prompt_encoder.shared_embedding", "shared_image_embedding"), tensor)
 
 
 class BiRefNetWeights(Weights):

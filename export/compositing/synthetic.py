@@ -126,7 +126,9 @@ def write_sam2(size: Size, output: Path, seed: int) -> None:
             },
         )
 
-    _write(output, networks.sam2(size), lambda made: Weights("sam2", made, torch.float32, seed), _WHOLE, rest)
+    _write(
+        output, networks.sam2(size), lambda made: networks.Sam2Weights("sam2", made, torch.float32, seed), _WHOLE, rest
+    )
 
 
 def write_birefnet(size: Size, output: Path, seed: int) -> None:

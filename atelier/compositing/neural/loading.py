@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from transformers.utils import logging as transformers_logging
 
 from atelier.errors import CheckpointError, InvalidInput
 from atelier.weights import digest, read_json, reason, require, weight_files
@@ -23,6 +24,7 @@ __all__ = [
     "digest",
     "foreign",
     "open_folder",
+    "quiet",
     "read_json",
     "reason",
     "require",
@@ -80,6 +82,21 @@ def check_weights(folder: Path, files: Iterable[str]) -> None:
                 pass  # the header's places are compared with the file's size as it is opened
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{folder.name}/{file} cannot be read: {reason(error)}") from None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' progress bars and reports: what they report is looked at, by `check_loaded` for one."""
+    library: Any = transformers_logging
+    bar, level = library.is_progress_bar_enabled(), library.get_verbosity()
+    library.disable_progress_bar()
+    library.set_verbosity_error()
+    try:
+        yield
+    finally:
+        library.set_verbosity(level)
+        if bar:
+            library.enable_progress_bar()
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from atelier.compositing.neural.loading import (
     digest,
     foreign,
     open_folder,
+    quiet,
     read_json,
     require,
     shard_files,
@@ -58,7 +59,7 @@ class Sam2:
         if (kind := config.get("model_type")) not in _KINDS:
             raise CheckpointError(f"{folder.name}/config.json describes a {kind}; accepted: {', '.join(_KINDS)}.")
         check_weights(folder, files)
-        with foreign(folder, "SAM 2"):
+        with quiet(), foreign(folder, "SAM 2"):
             made: Any = Sam2Model.from_pretrained(
                 str(folder), local_files_only=True, dtype=torch.float32, output_loading_info=True
             )
