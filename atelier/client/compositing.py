@@ -96,7 +96,7 @@ class CompositeProgress:
         seconds: since the work began.
         left: seconds that this stage still takes; None where nothing tells.
         position: in the queue, 0 when nothing is before it.
-        candidate: number of the picture that is worked on, where several seeds are tried.
+        candidate: number of the picture that is worked on, from 1, where several seeds are tried.
         candidates: how many are tried.
         preview: the picture as it is now, a small JPEG; None: there is none with this progress.
     """
@@ -107,7 +107,7 @@ class CompositeProgress:
     seconds: float = 0.0
     left: float | None = None
     position: int = 0
-    candidate: int = 0
+    candidate: int = 1
     candidates: int = 1
     preview: bytes | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
@@ -45,6 +46,7 @@ class AsyncStreamed(ABC, Generic[P, R]):
     ) -> None:
         self._transport, self._inputs, self._on_progress = transport, inputs, on_progress
         self._call: dict[str, Any] = {"timeout": timeout, "request_id": request_id}
+        self._begun: weakref.WeakSet[AsyncGenerator[P | R]] = weakref.WeakSet()
 
     @abstractmethod
     def _events(self) -> AsyncGenerator[tuple[P | None, R | None]]:
@@ -53,7 +55,17 @@ class AsyncStreamed(ABC, Generic[P, R]):
     def __await__(self) -> Generator[Any, None, R]:
         return self._result().__await__()
 
-    async def __aiter__(self) -> AsyncGenerator[P | R]:
+    def __aiter__(self) -> AsyncGenerator[P | R]:
+        begun = self._walk()
+        self._begun.add(begun)
+        return begun
+
+    async def aclose(self) -> None:
+        """End what a loop that was left has begun, and wait until the server was told."""
+        for begun in list(self._begun):
+            await begun.aclose()
+
+    async def _walk(self) -> AsyncGenerator[P | R]:
         result: R | None = None
         async with aclosing(self._events()) as events:
             async for progress, found in events:

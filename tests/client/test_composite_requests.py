@@ -37,7 +37,9 @@ def test_every_setting_becomes_its_tensor():
         "mode": "classical",
     }
     inputs = composite_inputs(SCENE, THING, settings)
-    assert set(inputs) == {"BACKGROUND", "REFERENCE", *(name.upper() for name in settings)}
+    # MASK is the name of an output, and an ensemble's tensors share their names.
+    names = {"PLACEMENT_MASK" if name == "mask" else name.upper() for name in settings}
+    assert set(inputs) == {"BACKGROUND", "REFERENCE", *names}
     shapes = {"BOX": (1, 4), "REFERENCE_BOX": (1, 4), "POINT": (1, 2), "REFERENCE_POINT": (1, 2)}
     assert all(array.shape == shapes.get(name, (1, 1)) for name, array in inputs.items())
     numbers = {name: array for name, array in inputs.items() if array.dtype != object}
@@ -50,7 +52,7 @@ def test_every_setting_becomes_its_tensor():
     assert numbers["SEED"].item() == 2**62
     assert inputs["PROMPT"].item().decode() == "탁자 위의 컵"
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(inputs["REFERENCE"].item()))), THING)
-    assert np.asarray(Image.open(io.BytesIO(inputs["MASK"].item()))).any()
+    assert np.asarray(Image.open(io.BytesIO(inputs["PLACEMENT_MASK"].item()))).any()
 
 
 def test_what_is_not_said_is_not_sent():
