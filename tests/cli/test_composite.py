@@ -91,6 +91,20 @@ def test_seeds_and_previews(server, pictures, tmp_path):
     assert waited.read_bytes() == output.read_bytes()
 
 
+def test_curl_alone_gets_the_same(server, pictures, tmp_path):
+    script, output = ROOT / "clients" / "curl" / "composite.sh", tmp_path / "curl.png"
+    command = [script, *pictures, output, BOX[1], server.http_url]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == 0, run.stderr
+    image, outside = np.asarray(Image.open(output)), np.ones((120, 200), bool)
+    outside[20:, 40:130] = False
+    np.testing.assert_array_equal(image[outside], scene()[outside])
+    assert (image != scene()).any()
+    run = subprocess.run([*command[:4], "0,0,900,9", server.http_url], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "BOX" in json.loads(run.stderr)["error"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
