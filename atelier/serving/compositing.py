@@ -110,7 +110,7 @@ def finish(name: str, report: StageReport, staged: Staged) -> None:
     report.warnings[:0] = staged.warnings
     report.seconds = {step: round(seconds, 4) for step, seconds in report.seconds.items()}
     # Linux counts in KiB. What a network holds the stage says itself, where there is one.
-    report.memory["host_peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    report.memory["process"] = {"host_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
     staged.request.seconds.update(report.seconds)
     staged.earlier[name] = asdict(report)
 
