@@ -97,10 +97,14 @@ def manifests(overlay: str) -> str:
     return run.stdout
 
 
+@functools.cache
+def _parsed(overlay: str) -> list[Any]:
+    return list(yaml.load_all(manifests(overlay), yaml.CSafeLoader))
+
+
 def objects(overlay: str, kind: str) -> dict[str, Any]:
     """The objects of one kind, by name."""
-    found = [each for each in yaml.safe_load_all(manifests(overlay)) if each["kind"] == kind]
-    return {each["metadata"]["name"]: each for each in found}
+    return {each["metadata"]["name"]: each for each in _parsed(overlay) if each["kind"] == kind}
 
 
 def program(name: str) -> str:
