@@ -11,10 +11,9 @@ import pytest
 import yaml
 
 from atelier.client import Client
-from atelier.serving.launcher import Server
 from clients.job_worker.observing import Metrics as JobMetrics
 from clients.redis_bridge.observing import Metrics as BridgeMetrics
-from tests.conftest import ROOT, server_options
+from tests.conftest import ROOT
 from tests.deploy.reading import DEPLOY, OVERLAYS, objects
 
 MONITORING = DEPLOY / "monitoring"
@@ -110,16 +109,17 @@ def samples(text):
 
 
 @pytest.fixture(scope="module")
-def exported():
-    """What is exported, with the labels of each: by a server with `inpaint` and a model that shows all there is to
-    show, by a bridge, by a job worker, by the recording rules; the GPU's by their list."""
-    repositories = ROOT / "model_repository", ROOT / "tests" / "deploy" / "models"
-    with Server(server_options(*repositories, models=("inpaint", "showing"))) as server:
-        with Client(server.grpc_url) as client:
-            blank = np.zeros((64, 64, 3), np.uint8)
-            client.inpaint(blank, blank[..., 0] + np.eye(64, dtype=np.uint8))
-        with urllib.request.urlopen(server.metrics_url, timeout=10) as page:
-            found = samples(page.read().decode("utf-8"))
+def exported(server, launch):
+    """What is exported, with the labels of each: by a server that has answered a request, by a model that shows all
+    there is to show, by a bridge, by a job worker, by the recording rules; the GPU's by their list."""
+    with Client(server.grpc_url) as client:
+        blank = np.zeros((64, 64, 3), np.uint8)
+        client.inpaint(blank, np.eye(64, dtype=np.uint8))
+    showing = launch(ROOT / "tests" / "deploy" / "models")
+    found = {}
+    for each in (server, showing):
+        with urllib.request.urlopen(each.metrics_url, timeout=10) as page:
+            found |= samples(page.read().decode("utf-8"))
     found |= samples(registry_page(BridgeMetrics())) | samples(registry_page(JobMetrics())) | GPU | {"up": {"job"}}
     for rule in RULES:
         if "record" in rule:
