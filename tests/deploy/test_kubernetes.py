@@ -149,14 +149,13 @@ def test_draining_has_the_time_of_the_longest_work(deployment):
     assert pod_of(deployment)["terminationGracePeriodSeconds"] >= before + given + UNLOADING
 
 
-def test_probes_ask_the_pipeline_and_the_launcher(deployment):
+def test_probes_ask_the_launcher(deployment):
     server = server_of(deployment)
     ports = {port["name"]: port["containerPort"] for port in server["ports"]}
     assert ports == {"http": 8000, "grpc": 8001, "metrics": 8002, "health": 8003}
-    for probe in ("startupProbe", "readinessProbe"):
-        path = server[probe]["httpGet"]["path"]
-        assert path.removeprefix("/v2/models/").removesuffix("/ready") in loads(deployment).split(",")
     assert server["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "health"}
+    for probe in ("startupProbe", "readinessProbe"):
+        assert server[probe]["httpGet"] == {"path": "/readyz", "port": "health"}
 
 
 @pytest.mark.parametrize("overlay", GPU)
