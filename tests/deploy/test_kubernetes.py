@@ -5,8 +5,11 @@ import subprocess
 import pytest
 import yaml
 
+from clients.redis_bridge.settings import Settings as BridgeSettings
+from clients.redis_bridge.stream import GROUP
 from tests.conftest import ROOT
 from tests.deploy.reading import (
+    BRIDGE,
     DEPLOY,
     OVERLAYS,
     UNLOADING,
@@ -25,12 +28,14 @@ OLDEST, NEWEST = "1.30", "1.37"
 """Of Kubernetes: preStop's sleep is on by default since 1.30."""
 
 OPERATORS = {
+    "PodMonitor": {"podMetricsEndpoints", "selector"},
     "PrometheusRule": {"groups"},
     "ServiceMonitor": {"endpoints", "jobLabel", "selector"},
     "ScaledObject": {
         "advanced", "cooldownPeriod", "maxReplicaCount", "minReplicaCount", "pollingInterval", "scaleTargetRef",
         "triggers",
     },
+    "TriggerAuthentication": {"secretTargetRef"},
 }  # fmt: skip
 """Kinds that operators bring, which no schema is at hand for, with the fields of `spec` that are used: read in the
 definitions of prometheus-operator and KEDA 2. Their content has tests of its own."""
@@ -71,8 +76,10 @@ def variables(deployment):
     return {each["name"]: each.get("value") for each in server_of(deployment)["env"]}
 
 
-@pytest.mark.parametrize("version", [OLDEST, NEWEST])
-@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize(
+    ("overlay", "version"),
+    [*((overlay, OLDEST) for overlay in (*OVERLAYS, BRIDGE)), ("gpu-h100", NEWEST), (BRIDGE, NEWEST)],
+)
 def test_schemas_hold_strictly(overlay, version, tmp_path):
     file = tmp_path / "all.yaml"
     file.write_text(manifests(overlay), encoding="utf-8")
@@ -84,7 +91,7 @@ def test_schemas_hold_strictly(overlay, version, tmp_path):
             assert any(f"kind {kind} " in line for kind in OPERATORS), line
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("overlay", [*OVERLAYS, BRIDGE])
 def test_operators_kinds_have_fields_that_their_operators_know(overlay):
     for kind, fields in OPERATORS.items():
         for name, each in objects(overlay, kind).items():
@@ -225,3 +232,21 @@ def test_images_are_those_that_the_dockerfile_makes():
             name, tag = server_of(deployment)["image"].split(":")
             assert f"-t {name}:{tag.partition('-')[0]}-" in text
             assert f"\n{tag.partition('-')[2]} = [" in extras
+
+
+def test_the_bridge_finds_its_server_its_stream_and_its_scaler():
+    bridge = objects(BRIDGE, "Deployment")["atelier-bridge"]
+    labels, pod = bridge["spec"]["template"]["metadata"]["labels"], pod_of(bridge)
+    (container,) = pod["containers"]
+    given = {each["name"]: each.get("value") for each in container["env"]}
+    assert given.keys() <= known_variables()
+    assert given["ATELIER_BRIDGE_URL"].split(":")[0] in objects(BRIDGE, "Service")
+    policy = objects(BRIDGE, "NetworkPolicy")["atelier"]["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
+    assert policy.items() <= labels.items()
+    assert pod["terminationGracePeriodSeconds"] > BridgeSettings.model_fields["timeout"].default
+    (trigger,) = objects(BRIDGE, "ScaledObject")["atelier-bridge"]["spec"]["triggers"]
+    assert trigger["metadata"]["stream"] == given["ATELIER_BRIDGE_STREAM"]
+    assert trigger["metadata"]["consumerGroup"] == GROUP
+    assert trigger["authenticationRef"]["name"] in objects(BRIDGE, "TriggerAuthentication")
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
