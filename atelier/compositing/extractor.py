@@ -94,8 +94,7 @@ class ObjectExtractor:
         job = ExtractionJob(reference, job.box, job.point, job.check)
         reason = self._network.choose(mode, self._needed)
         if reason is None:
-            with self._network.open() as network:
-                alpha, report = network(job)
+            alpha, report = self._network.use(lambda network: network(job))
         else:
             alpha, report = extract(job)
         note(report, mode, reason)
