@@ -221,7 +221,8 @@ def markdown(document: Mapping[str, Any]) -> str:
     headings += [] if tiny else ["old notes, GB", "published"]
     lines = [
         "# Compositing: ways of holding FLUX.1-Fill",
-        f"`python -m perf compositing`, commit {document['commit']}, on {report.describe(facts)}; "
+        f"`python -m perf compositing`, commit {document['commit']}, on {report.describe(facts)}; load average at the "
+        f"start {facts['load_average_at_start']}. "
         + ", ".join(f"{name} {number}" for name, number in document["versions"].items())
         + ".",
         _described(settings),
@@ -236,10 +237,10 @@ def _described(settings: Mapping[str, Any]) -> str:
     """What was measured, in a paragraph."""
     side = settings["resolution"]
     text = (
-        f"Random weights, {settings['size']}, on {settings['device']}, {settings['threads']} threads; a crop of "
-        f"{side} x {side}, a prompt that is not known yet; each in a process of its own, the median of "
-        f"{settings['rounds']} picture(s) after a first one. Without Redux or diptych where they are not named. Weights "
-        "are counted by their tensors. Random weights say nothing of quality."
+        f"Random weights, {settings['size']}, on {settings['device']}, threads: {settings['threads']}; a crop of "
+        f"{side} x {side}, a prompt that is not known yet. Each in a process of its own; after a first picture the "
+        f"median of {settings['rounds']}. Without Redux or diptych where they are not named. Weights are counted by "
+        "their tensors. Random weights say nothing of quality."
     )
     if settings["size"] == "tiny":
         return f"{text} The tiny networks (3 MB) show that each way works, not what it costs at the published size."

@@ -42,7 +42,7 @@ def test_what_others_published_stands_beside_the_full_size():
     run["bytes"] = {"transformer": 6_300_000_000, "text_encoder_2": 2_500_000_000}
     case = {"variant": "nf4", "loading": 9.0, "loaded": {"gpu": 12.5e9}, "runs": {"28": run}, "host_peak": 30e9}
     settings = {"size": "full", "resolution": 1024, "device": "cuda", "threads": 8, "rounds": 3}
-    machine = {"cpu": "a CPU", "cores": 8, "memory_gib": 64, "gpu": "a GPU"}
+    machine = {"cpu": "a CPU", "cores": 8, "memory_gib": 64, "gpu": "a GPU", "load_average_at_start": 0.1}
     document = {"settings": settings, "machine": machine, "versions": {}, "commit": "0", "cases": [case]}
     (row,) = (line for line in markdown(document).splitlines() if line.startswith("| nf4"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
