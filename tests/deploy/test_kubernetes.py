@@ -38,7 +38,8 @@ OPERATORS = {
     "TriggerAuthentication": {"secretTargetRef"},
 }  # fmt: skip
 """Kinds that operators bring, which no schema is at hand for, with the fields of `spec` that are used: read in the
-documentation of prometheus-operator and KEDA 2, of the latter in an old definition too. Their content has tests of its own."""
+documentation of prometheus-operator and of KEDA 2, and in an old definition of KEDA's. What they hold has tests of its
+own."""
 
 ELSEWHERE = {"XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "STORE"}
 """Variables that are not Atelier's: of the XDG base directories, PyTorch's, and bring.py's."""
