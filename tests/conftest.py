@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from atelier.access import HTTP_HEADER
 from atelier.serving.launcher import Server
 from atelier.serving.options import ServerOptions, free_ports
 
@@ -29,6 +31,11 @@ def server_options(*repositories: Path, **changes: object) -> ServerOptions:
     http, grpc, metrics = free_ports(3)
     ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics}
     return ServerOptions(repositories=repositories, **{**ports, "exit_timeout": 10, **changes})  # type: ignore[arg-type]
+
+
+def asking(server: Server, path: str) -> urllib.request.Request:
+    """A question about what the server restricts, with its key."""
+    return urllib.request.Request(server.http_url + path, headers={HTTP_HEADER: server.options.admin_key})
 
 
 def logged(server: Server, words: str, patience: float = 10) -> bool:

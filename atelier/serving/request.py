@@ -13,6 +13,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from atelier.errors import InvalidInput
+from atelier.serving import canary
 from atelier.serving.errors import Cancelled
 
 
@@ -43,6 +44,11 @@ class Request:
     def parameter(self, name: str) -> Any:
         """One of the parameters that came beside the tensors; None where the request has none of that name."""
         return json.loads(self._raw.parameters() or "{}").get(name)
+
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether it is one of the launcher's, which are answered without work."""
+        return self.parameter(canary.REQUEST) is True
 
     @property
     def queue_timeout(self) -> float:
