@@ -32,6 +32,7 @@ from perf import (
     report,
     runtimes,
     serving,
+    soak,
     sweep,
     tune,
 )
@@ -306,6 +307,20 @@ def tune_command(
         windows=windows,
     )
     _run("tune-lama", output, lambda progress: tune.measure(settings, progress), tune.markdown)
+
+
+@app.command("soak")
+def soak_command(
+    minutes: Annotated[float, typer.Option(min=0.1, help="Minutes of traffic.")] = 20,
+    callers: Annotated[int, typer.Option(min=1, max=256, help="Calls under way.")] = 6,
+    kill: Annotated[bool, typer.Option(help="Kill one of the model's processes a quarter into the time.")] = False,
+    output: Output = report.RESULTS,
+) -> None:
+    """Mixed traffic, bad requests and calls given up, for long; memory over time: OUTPUT/soak.{json,md,png}."""
+    document = _run(
+        "soak", output, lambda shown: soak.measure(soak.Settings(minutes, callers, kill), shown), soak.markdown
+    )
+    soak.plot(document, output / "soak.png")
 
 
 @app.command("all")

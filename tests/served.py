@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ class Serving:
 
     Args:
         arguments: further ones of the command.
+        restrict: called in the new process, before the program.
         environment: added to this process's.
 
     Attributes:
         ports: HTTP, gRPC, metrics, health.
     """
 
-    def __init__(self, *arguments: object, **environment: str) -> None:
+    def __init__(self, *arguments: object, restrict: Callable[[], None] | None = None, **environment: str) -> None:
         self.ports = free_ports(4)
         named = zip(("--http-port", "--grpc-port", "--metrics-port", "--health-port"), self.ports, strict=True)
         ports = [str(part) for pair in named for part in pair]
@@ -43,6 +45,7 @@ class Serving:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=restrict,
         )
         self.http_url, self.grpc_url = f"http://127.0.0.1:{self.ports[0]}", f"127.0.0.1:{self.ports[1]}"
 

@@ -55,6 +55,10 @@ class Administration:
         """Have a model finish what it runs and take no more; answers at once."""
         self._ask(f"/v2/repository/models/{model}/unload", {}, 10)
 
+    def forget(self, region: str) -> bool:
+        """Have the server let go of a client's shared memory; ``False`` where a request uses it."""
+        return self._ask(f"/v2/systemsharedmemory/region/{region}/unregister", {}, 10) is not None
+
     def canary(self, model: str, inputs: list[dict[str, Any]], patience: float) -> None:
         """Send a model a request that asks nothing, and wait for its answer.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from atelier.serving import leftovers
 from atelier.serving.health import HealthServer
 from atelier.serving.launcher import LaunchError, Server
 from atelier.serving.options import ServerOptions
@@ -91,6 +93,7 @@ class Supervisor:
         while True:
             time.sleep(PAUSE)
             self._look()
+            self._sweep()
             if self._sight.faults:
                 self._mend(" ".join(self._sight.faults))
 
@@ -124,6 +127,13 @@ class Supervisor:
     def _look(self) -> None:
         assert self._watch is not None
         self._sight, self._seen = self._watch.look(), time.monotonic()
+
+    def _sweep(self) -> None:
+        """Free the shared memory of clients that were killed: the server holds it too."""
+        for segment in leftovers.segments_of_the_dead():
+            if self.server.administration.forget(segment.name):
+                with contextlib.suppress(OSError):
+                    segment.unlink()
 
     def _mend(self, fault: str) -> None:
         """Start the server anew.

@@ -2,12 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from atelier.client import AtelierError, Client
 from atelier.client.transport import strings
+from atelier.serving.leftovers import SHARED_MEMORY
+from tests.conftest import ROOT
 from tests.served import until
 
 NOTICED = 15.0
@@ -104,8 +109,38 @@ def test_a_busy_model_is_not_taken_for_a_dead_one(serve):
     assert serving.health()[1]["restarts"] == 0
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz/x", "/../etc/passwd"])
-def test_other_paths_are_not_found(serve, path):
+CLIENT = """
+import sys, time
+import numpy as np
+from multiprocessing import resource_tracker
+from atelier.client import Client
+client = Client(sys.argv[1], shared_memory=True)
+client.infer("echo", {"UINT8": np.zeros((1, 1000, 1000), np.uint8)}, outputs={"UINT8": None})
+print(resource_tracker._resource_tracker._pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_a_killed_client_left_in_shared_memory_is_removed(serve):
     serving = serve("--models", "echo")
-    status, body = serving.health(path)
-    assert (status, body) == (404, {"error": "accepted: /healthz, /readyz"})
+    client = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, serving.grpc_url], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    tracker = int(client.stdout.readline())
+    own = f"atelier_client_*_{client.pid}_*"
+    (segment,) = SHARED_MEMORY.glob(own)
+    mapped = Path(f"/proc/{serving.triton}/maps")
+    assert segment.name in mapped.read_text()
+    os.kill(tracker, signal.SIGKILL)  # else Python's helper would have removed it
+    client.kill()
+    client.wait()
+    assert segment.exists()
+    until(lambda: not segment.exists(), NOTICED, "the sweep")
+    assert segment.name not in mapped.read_text()
+
+
+def test_probes_of_other_paths_are_not_found(serve):
+    serving = serve("--models", "echo")
+    for path in ("/", "/healthz/x", "/../etc/passwd"):
+        assert serving.health(path) == (404, {"error": "accepted: /healthz, /readyz"})
+    assert serving.health("/healthz?verbose=1")[0] == 200
