@@ -19,6 +19,9 @@ from atelier.errors import InvalidInput
 
 VARIABLE = "ATELIER_ADMIN_KEY"
 FILE_VARIABLE = "ATELIER_ADMIN_KEY_FILE"
+FOLDER_VARIABLE = "ATELIER_RUNTIME_FOLDER"
+"""Where servers leave their keys, and clients look, in place of the places of `_folders`."""
+
 HTTP_HEADER = "x-admin-key"
 GRPC_HEADER = f"triton-grpc-protocol-{HTTP_HEADER}"
 """Triton puts its own words in front of a restricted protocol's header."""
@@ -109,6 +112,8 @@ def find(port: int) -> str | None:
 
 def _folders() -> list[Path]:
     """Where keys may lie, in order: both sides look there, whatever their sessions' variables say."""
+    if named := os.environ.get(FOLDER_VARIABLE):
+        return [Path(named)]
     user = os.getuid()
     temporary = (Path(tempfile.gettempdir()), Path("/tmp"))
     return [Path(f"/run/user/{user}/atelier"), *dict.fromkeys(parent / f"atelier-{user}" for parent in temporary)]

@@ -162,7 +162,7 @@ def test_the_environment_s_key(monkeypatch, tmp_path):
 
 
 def test_a_folder_that_others_can_write_is_not_believed(tmp_path, monkeypatch):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv(access.FOLDER_VARIABLE, str(tmp_path / "runtime"))
     (file, *_) = access.publish([1], "some-secret-key")
     assert access.find(1) == "some-secret-key"
     file.parent.chmod(0o777)
