@@ -21,6 +21,9 @@ from atelier.serving.stubs import Roll
 PAUSE = 2.0
 """Seconds between two looks at processes and models."""
 
+SILENCE = 60.0
+"""Seconds without an answer after which the server itself counts as dead."""
+
 CANARY_PAUSE = 5.0
 """Seconds between a canary's answer and the next canary."""
 
@@ -51,6 +54,7 @@ class Watch:
         self._server = server
         self._asked = [state.name for state in server.states() if state.state == "READY"]
         self._roll = Roll(server.pid or 0)
+        self._answered = time.monotonic()
         configs = {model.name: model for model in server.models if model.name in self._asked}
         self._canaries = [
             _Canary(server, name, model.config, float(patience))
@@ -74,8 +78,11 @@ class Watch:
         if not self._server.is_alive():
             return Sight(("The server's process has ended.",), dict.fromkeys(self._asked, "the server has ended"))
         index = self._server.administration.index()
-        if index is None:  # it may be stopping, or too busy to answer: no fault yet
-            return Sight((), dict.fromkeys(self._asked, "the server does not answer"), self._ages())
+        if index is None:  # it may be too busy to answer
+            silent = time.monotonic() - self._answered
+            faults = (f"The server has not answered for {silent:.0f} s.",) if silent > SILENCE else ()
+            return Sight(faults, dict.fromkeys(self._asked, "the server does not answer"), self._ages())
+        self._answered = time.monotonic()
         states = {entry["name"]: entry for entry in index if entry.get("state")}
         ready = {name for name, entry in states.items() if entry["state"] == "READY"}
         faults = [

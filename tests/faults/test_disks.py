@@ -82,7 +82,7 @@ def test_exporting_into_a_read_only_repository_is_refused_in_a_sentence(read_onl
     before = content(read_only)
     done = run(*EXPORT, f"--repository={read_only}", restrict=without_root_s_rights)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert done.stderr.splitlines()[-1] == f"export: Nothing can be written in {read_only}: Permission denied."
+    assert done.stderr.splitlines()[-1] == f"export: Nothing can be written in {read_only / 'lama'}: Permission denied."
     assert content(read_only) == before
 
 
