@@ -1,4 +1,4 @@
-"""The one error that all floors of the library share."""
+"""The errors that all floors of the library share."""
 
 
 class InvalidInput(ValueError):
@@ -8,3 +8,7 @@ class InvalidInput(ValueError):
     layer answers it as ``INVALID_ARG`` and the command line as one line; the sentence is shown to the caller as it is,
     so it never holds a path of the server.
     """
+
+
+class CheckpointError(InvalidInput):
+    """A checkpoint cannot be used: files are missing, unreadable, of another model; the sentence says which and why."""

@@ -28,4 +28,50 @@ def wan(size: Size, output: Path, seed: int, layout: Layout = "diffusers") -> No
     write(size, output, seed, layout)
 
 
-MAKERS: dict[str, Maker] = {"lama": _lama, "gvm": _gvm, "wan": wan}
+def _flux_fill(size: Size, output: Path, seed: int) -> None:
+    from export.flux.synthetic import write_fill
+
+    write_fill(size, output, seed)
+
+
+def _flux_redux(size: Size, output: Path, seed: int) -> None:
+    from export.flux.synthetic import write_redux
+
+    write_redux(size, output, seed)
+
+
+def _flux2_klein(size: Size, output: Path, seed: int) -> None:
+    from export.flux.synthetic import write_klein
+
+    write_klein(size, output, seed)
+
+
+def _qwen2_vl(size: Size, output: Path, seed: int) -> None:
+    from export.compositing.synthetic import write_qwen2_vl
+
+    write_qwen2_vl(size, output, seed)
+
+
+def _sam2(size: Size, output: Path, seed: int) -> None:
+    from export.compositing.synthetic import write_sam2
+
+    write_sam2(size, output, seed)
+
+
+def _birefnet(size: Size, output: Path, seed: int) -> None:
+    from export.compositing.synthetic import write_birefnet
+
+    write_birefnet(size, output, seed)
+
+
+MAKERS: dict[str, Maker] = {
+    "lama": _lama,
+    "gvm": _gvm,
+    "wan": wan,
+    "flux-fill": _flux_fill,
+    "flux-redux": _flux_redux,
+    "flux2-klein": _flux2_klein,
+    "qwen2-vl": _qwen2_vl,
+    "sam2": _sam2,
+    "birefnet": _birefnet,
+}

@@ -18,8 +18,8 @@ from diffusers import WanTransformer3DModel
 from rich.progress import Progress
 from torch.utils.flop_counter import FlopCounterMode
 
+from atelier import memory
 from atelier.errors import InvalidInput
-from atelier.generation import memory
 from atelier.generation.jobs import GenerationJob
 from atelier.generation.loading import LoadOptions
 from atelier.generation.pipeline import GenerationPipeline

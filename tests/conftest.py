@@ -131,7 +131,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """The checkout's own repositories with the bundled artefact."""
-    with Server(server_options(ROOT / "model_repository")) as started:
+    with Server(server_options(ROOT / "model_repository", ROOT / "ensembles")) as started:
         yield started
 
 

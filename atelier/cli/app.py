@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from atelier import __version__
-from atelier.cli import generate, inpaint, lint, matte, serve, status, weights
+from atelier.cli import composite, generate, inpaint, lint, matte, pull, serve, status, weights
 from atelier.cli.evaluate import commands
 from atelier.client.errors import AtelierError
 from atelier.errors import InvalidInput
@@ -60,12 +60,17 @@ def one_line(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-for module in (serve, status, lint, inpaint, matte, generate):
+for module in (serve, status, lint, inpaint, matte, generate, composite):
     app.command(module.__name__.rpartition(".")[2])(one_line(module.command))
 
-stored = typer.Typer(help="Weights and adapters that are there.", no_args_is_help=True, rich_markup_mode=None)
+stored = typer.Typer(
+    help="Weights and adapters: what is there, whether it is whole, and downloads.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 stored.command("list")(one_line(weights.list_command))
 stored.command("check")(one_line(weights.check_command))
+stored.command("pull")(one_line(pull.pull_command))
 app.add_typer(stored, name="weights")
 
 evaluate = typer.Typer(

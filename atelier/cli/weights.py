@@ -9,47 +9,84 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from atelier.errors import InvalidInput
 from atelier.serving import checkout, repository
+from atelier.serving.catalogue import CATALOGUE, Weights
+from atelier.serving.stored import lacks
 
 ADAPTED = "generate"
 """The model whose weights adapters are for."""
+SHOWN = 5
+"""Faults of a folder that are named."""
 
 Loras = Annotated[Path | None, typer.Option(help="Folder of adapters. Default: the server's, weights/loras.")]
 
 
 def list_command(loras: Loras = None) -> None:
-    """List weights and adapters."""
-    table = Table("what", "for", "where", "MiB")
+    """List weights and adapters, and what can be had with atelier weights pull."""
+    # Names are folded: one that is cut off is none.
+    table = Table("what", "for", Column("where", overflow="fold"), "MiB", "licence", Column("pull", overflow="fold"))
+    known = {_home(weights): weights for weights in CATALOGUE}
     for model in repository.discover(checkout.default_repositories()):
         place = _checkpoint(model)
         if place is not None:
             there = f"{_bytes(place) / 2**20:.1f}" if place.is_dir() else "missing"
-            table.add_row("weights", model.name, _shown(place), there)
+            table.add_row("weights", model.name, _shown(place), there, *_terms(known.pop(place, None)))
         elif model.artefact is not None and model.backend != "python":
             there = f"{model.artefact.stat().st_size / 2**20:.1f}" if model.artefact.exists() else "missing"
             table.add_row("artefact", model.name, _shown(model.artefact), there)
+    for place, weights in known.items():
+        there = f"{_bytes(place) / 2**20:.1f}" if place.is_dir() else "missing"
+        table.add_row("weights", ", ".join(weights.models), _shown(place), there, *_terms(weights))
     for file in _adapters(loras):
         table.add_row("adapter", ADAPTED, _shown(file), f"{file.stat().st_size / 2**20:.1f}")
     Console().print(table)
 
 
 def check_command(loras: Loras = None) -> None:
-    """See whether every adapter fits the weights as a whole; exit status 1 where one does not. Needs PyTorch."""
+    """See whether the weights that are there are whole, and every adapter fits; exit status 1 where not.
+
+    Of weights, names and sizes are looked at. Adapters are read, which needs PyTorch, and the weights of generate.
+    """
+    there, wrong = _check_folders()
+    models = {model.name: model for model in repository.discover(checkout.default_repositories())}
+    place = _checkpoint(models[ADAPTED])
+    if place is None or not place.is_dir():
+        if not there or _adapters(loras):
+            raise InvalidInput(f"The weights of {ADAPTED} are missing: {place}.")
+    else:
+        wrong += _check_adapters(place, _adapters(loras))
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _check_folders() -> tuple[int, int]:
+    """How many of the catalogue's folders are there, and how many of them are not whole; each is shown."""
+    table, wrong = Table("weights", "where", "state"), 0
+    for weights in CATALOGUE:
+        folder = _home(weights)
+        if folder.is_dir():
+            found = lacks(weights, folder)
+            wrong += bool(found)
+            table.add_row(weights.name, _shown(folder), escape("; ".join(found[:SHOWN])) or "whole")
+    if table.row_count:
+        Console().print(table)
+    return table.row_count, wrong
+
+
+def _check_adapters(place: Path, files: list[Path]) -> int:
+    """How many adapters do not fit the weights; each is shown."""
     try:
         from atelier.generation.checkpoint import describe_transformer
         from atelier.generation.lora import LoraError, examine
     except ModuleNotFoundError as error:
         raise InvalidInput(f"This needs the package {error.name}: pip install 'atelier[generation]'.") from None
-    models = {model.name: model for model in repository.discover(checkout.default_repositories())}
-    place = _checkpoint(models[ADAPTED])
-    if place is None or not place.is_dir():
-        raise InvalidInput(f"The weights of {ADAPTED} are missing: {place}.")
     network = describe_transformer(place)
-    table, wrong = Table("adapter", "layers", "rank", "alpha", "change", "SHA-256"), 0
-    for file in _adapters(loras):
+    table, wrong = Table(Column("adapter", overflow="fold"), "layers", "rank", "alpha", "change", "SHA-256"), 0
+    for file in files:
         try:
             found = examine(network, file)
         except LoraError as error:
@@ -60,8 +97,19 @@ def check_command(loras: Loras = None) -> None:
         layers = f"{found.modules_applied} of {found.modules_expected}"
         table.add_row(found.name, layers, str(found.rank), alpha, f"{found.delta_norm:.4g}", found.sha256[:16])
     Console().print(table)
-    if wrong:
-        raise typer.Exit(1)
+    return wrong
+
+
+def _home(weights: Weights) -> Path:
+    """Where the models look for them."""
+    return checkout.root() / "weights" / weights.folder
+
+
+def _terms(weights: Weights | None) -> tuple[str, str]:
+    """Licence and name of what can be pulled; nothing of other weights."""
+    if weights is None:
+        return "", ""
+    return escape(weights.licence) + ("" if weights.commercial else ", NO commercial use"), weights.name
 
 
 def _checkpoint(model: repository.Model) -> Path | None:

@@ -1,5 +1,6 @@
 """Clients of an Atelier server: ``Client`` for ordinary code, ``AsyncClient`` for asyncio."""
 
+from atelier.client.compositing import CompositeProgress, CompositeResult
 from atelier.client.errors import (
     AtelierError,
     DeadlineExceeded,
@@ -18,6 +19,8 @@ __all__ = [
     "AsyncClient",
     "AtelierError",
     "Client",
+    "CompositeProgress",
+    "CompositeResult",
     "DeadlineExceeded",
     "GenerateProgress",
     "GenerateResult",

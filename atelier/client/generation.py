@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import queue
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from atelier.client.errors import AtelierError, InvalidRequest, UnreadableAnswer, reading
+from atelier.client.errors import InvalidRequest, reading
 from atelier.client.requests import check_text, integer, is_whole, shown, strings
-from atelier.client.transport import Transport
+from atelier.client.streaming import AsyncStreamed, Streamed
 
 INTEGERS = ("frame_num", "sample_steps", "fps", "crf")
 NUMBERS = ("guidance_scale", "shift")
@@ -151,100 +148,23 @@ def _file(given: Any) -> bytes:
         raise InvalidRequest(f"{given!r} cannot be read ({error}).") from None
 
 
-class AsyncGeneration:
-    """A video that is asked for: ``await`` it, or iterate (``async for``) over progress and, last, the result.
+class AsyncGeneration(AsyncStreamed[GenerateProgress, GenerateResult]):
+    """A video that is asked for: see `AsyncStreamed`; over HTTP there is no progress."""
 
-    Nothing is sent before. Cancelling either, or closing the iterator, cancels on the server.
+    noun = "video"
 
-    Args:
-        transport: to the server.
-        inputs: the request's tensors.
-        timeout: seconds.
-        request_id: stands in the server's log.
-        on_progress: called with each progress.
-    """
-
-    def __init__(
-        self,
-        transport: Transport,
-        inputs: Mapping[str, NDArray[Any]],
-        *,
-        timeout: float,
-        request_id: str,
-        on_progress: Callable[[GenerateProgress], None] | None,
-    ) -> None:
-        self._transport, self._inputs, self._on_progress = transport, inputs, on_progress
-        self._call: dict[str, Any] = {"timeout": timeout, "request_id": request_id}
-
-    def __await__(self) -> Generator[Any, None, GenerateResult]:
-        return self._result().__await__()
-
-    async def __aiter__(self) -> AsyncGenerator[Event]:
-        result = None
-        if self._transport.is_grpc:
-            async for answer in self._transport.stream("generate", self._inputs, **self._call):
-                event = _read(answer, self._transport.url)
-                if isinstance(event, GenerateResult):
-                    result = event
-                    continue
-                if self._on_progress is not None:
-                    self._on_progress(event)
-                yield event
-        else:
+    async def _events(self) -> AsyncGenerator[tuple[GenerateProgress | None, GenerateResult | None]]:
+        if not self._transport.is_grpc:
             answer = await self._transport.infer("generate_sync", dict(self._inputs), **self._call)
-            result = _read_result(answer, self._transport.url)
-        if result is None:
-            raise UnreadableAnswer(f"The answer of {self._transport.url} ends without a video.")
-        yield result
-
-    async def _result(self) -> GenerateResult:
-        async with aclosing(self.__aiter__()) as events:
-            async for event in events:
-                if isinstance(event, GenerateResult):
-                    return event
-        raise UnreadableAnswer(f"The answer of {self._transport.url} ends without a video.")
+            yield None, _read_result(answer, self._transport.url)
+            return
+        async for answer in self._transport.stream("generate", self._inputs, **self._call):
+            event = _read(answer, self._transport.url)
+            yield (None, event) if isinstance(event, GenerateResult) else (event, None)
 
 
-class Generation:
-    """The same for ordinary code: `result` waits for the video; iterating gives progress and, last, the result.
-
-    Args:
-        start: hands a coroutine to the client's loop.
-        made: the generation in that loop.
-    """
-
-    def __init__(self, start: Callable[[Callable[[], Any]], Future[Any]], made: Callable[[], AsyncGeneration]) -> None:
-        self._start, self._made = start, made
-
-    def result(self) -> GenerateResult:
-        """Wait for the video.
-
-        Raises:
-            AtelierError: see ``atelier.client``.
-        """
-        for event in self:
-            if isinstance(event, GenerateResult):
-                return event
-        raise AtelierError("The answer ended without a video.")
-
-    def __iter__(self) -> Iterator[Event]:
-        events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-
-        async def collect() -> None:
-            try:
-                async with aclosing(self._made().__aiter__()) as made:
-                    async for event in made:
-                        events.put(event)
-            finally:
-                events.put(None)
-
-        future = self._start(collect)
-        try:
-            while (event := events.get()) is not None:
-                yield event
-            future.result()
-        finally:  # the loop was left, or Ctrl-C: the server is told
-            future.cancel()
+Generation = Streamed[GenerateProgress, GenerateResult]
+"""The same for ordinary code."""
 
 
 def _read(answer: Mapping[str, NDArray[Any]], url: str) -> Event:

@@ -7,11 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from atelier.client.compositing import (
+    AsyncCompositing,
+    CompositeProgress,
+    CompositeResult,
+    CompositeSettings,
+    StreamSettings,
+    composite_inputs,
+    read_result,
+)
 from atelier.client.errors import InvalidRequest, ServerError, UnreadableAnswer, reading
 from atelier.client.generation import AsyncGeneration, GenerateProgress, generate_inputs
 from atelier.client.matting import MatteProgress, MatteResult, matte_inputs, run_matte, run_matte_sync, stem_of
@@ -238,6 +247,68 @@ class AsyncClient:
         return AsyncGeneration(
             self._transport,
             generate_inputs(prompt, image, loras, settings),
+            timeout=self._timeout if timeout is None else timeout,
+            request_id=request_id,
+            on_progress=on_progress,
+        )
+
+    async def composite(
+        self,
+        background: Any,
+        reference: Any,
+        *,
+        timeout: float | None = None,
+        request_id: str = "",
+        **settings: Unpack[CompositeSettings],
+    ) -> CompositeResult:
+        """Set the object of one picture into another.
+
+        Args:
+            background: a path, the bytes of a PNG, JPEG or WebP, a PIL image, or an array [H, W] or [H, W, 1 to 4].
+            reference: likewise, with the object; its alpha, where it has one, says what the object is.
+            timeout: seconds, at most a day.
+            request_id: stands in the server's log.
+            settings: ``prompt``, ``box``, ``point``, ``scale``, ``mask``, ``reference_box``, ``reference_point``,
+                ``seed``, ``steps``, ``guidance_scale``, ``strength``, ``language``, ``mode``: see `CompositeSettings`.
+
+        Raises:
+            AtelierError: see ``atelier.client``.
+        """
+        inputs = composite_inputs(background, reference, settings)
+        return read_result(
+            await self.infer("composite", inputs, timeout=timeout, request_id=request_id), self._transport.url
+        )
+
+    def composite_stream(
+        self,
+        background: Any,
+        reference: Any,
+        *,
+        on_progress: Callable[[CompositeProgress], None] | None = None,
+        timeout: float | None = None,
+        request_id: str = "",
+        **settings: Unpack[StreamSettings],
+    ) -> AsyncCompositing:
+        """Set the object of one picture into another, and tell how far that is; over gRPC alone.
+
+        Args:
+            background: as for `composite`.
+            reference: likewise.
+            on_progress: told how far the server is.
+            timeout: seconds, at most a day.
+            request_id: stands in the server's log.
+            settings: those of `composite`, and ``seeds`` and ``preview_every``: see `StreamSettings`.
+
+        Returns:
+            To be awaited, or iterated over: progress, and last the result. Cancelling reaches the server.
+
+        Raises:
+            InvalidRequest: a value is of a type that the server does not take. Awaiting it raises what
+                ``atelier.client`` names.
+        """
+        return AsyncCompositing(
+            self._transport,
+            composite_inputs(background, reference, settings, streamed=True),
             timeout=self._timeout if timeout is None else timeout,
             request_id=request_id,
             on_progress=on_progress,

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from numpy.typing import NDArray
 
+from atelier.client.compositing import CompositeResult, Compositing
 from atelier.client.errors import AtelierError
 from atelier.client.generation import Generation
 from atelier.client.matting import MatteResult
@@ -92,6 +93,19 @@ class Client:
         """
         made = self._client.generate(prompt, **options)
         return Generation(self._submit, lambda: made)
+
+    def composite(self, background: Any, reference: Any, **options: Any) -> CompositeResult:
+        """Set the object of one picture into another: see ``AsyncClient.composite`` for the options."""
+        return self._wait(lambda: self._client.composite(background, reference, **options))
+
+    def composite_stream(self, background: Any, reference: Any, **options: Any) -> Compositing:
+        """The same with progress, over gRPC alone: see ``AsyncClient.composite_stream`` for the options.
+
+        Returns:
+            Its ``result()`` waits for the picture; iterating over it gives progress, and last the result.
+        """
+        made = self._client.composite_stream(background, reference, **options)
+        return Compositing(self._submit, lambda: made)
 
     def infer(self, model: str, inputs: Inputs, **options: Any) -> dict[str, NDArray[Any]]:
         """Run any model of the server with arrays: see ``AsyncClient.infer`` for the options."""

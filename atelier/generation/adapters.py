@@ -45,6 +45,30 @@ class AdapterStore:
         """All adapters that there are."""
         return sorted(file.stem for file in self._files().values())
 
+    def check(self, wanted: Sequence[tuple[str, float]]) -> Mapping[str, Path]:
+        """See whether these adapters are there, without reading them; while others are in use too.
+
+        Args:
+            wanted: names with their scales.
+
+        Returns:
+            All files that there are, by name.
+
+        Raises:
+            InvalidInput: one is not there, is named twice, or has a scale beyond use.
+        """
+        names = [name for name, _ in wanted]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InvalidInput(f"LORA names {twice[0]!r:.60} twice.")
+        files = self._files()
+        for name, scale in wanted:
+            if not abs(scale) <= MOST_SCALE:
+                raise InvalidInput(f"The scale of {name:.60} is {scale:g}; -{MOST_SCALE} to {MOST_SCALE} is accepted.")
+            if name not in files:
+                there = ", ".join(sorted(files)[:_LISTED]) or "none"
+                raise InvalidInput(f"LORA: there is no adapter {name!r:.60}; there are: {there}.")
+        return files
+
     def use(self, wanted: Sequence[tuple[str, float]]) -> tuple[list[LoraReport], list[str]]:
         """Switch on these adapters and all others off.
 
@@ -55,19 +79,11 @@ class AdapterStore:
             A report each, and warnings.
 
         Raises:
-            InvalidInput: one is not there, or is named twice.
+            InvalidInput: as `check`.
             LoraError: one cannot be applied. What was attached before still is.
         """
+        files, warnings = self.check(wanted), []
         names = [name for name, _ in wanted]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise InvalidInput(f"LORA names {twice[0]!r:.60} twice.")
-        files, warnings = self._files(), []
-        for name, scale in wanted:
-            if not abs(scale) <= MOST_SCALE:
-                raise InvalidInput(f"The scale of {name:.60} is {scale:g}; -{MOST_SCALE} to {MOST_SCALE} is accepted.")
-            if name not in files:
-                there = ", ".join(sorted(files)[:_LISTED]) or "none"
-                raise InvalidInput(f"LORA: there is no adapter {name!r:.60}; there are: {there}.")
         for name in names:
             warnings += self._load(name, files[name])
         self._let_go(names)

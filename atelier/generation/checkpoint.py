@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5Config, UMT
 
 from atelier.generation import original
 from atelier.generation.errors import CheckpointError
-from atelier.generation.weights import Part, check, digest, fill, open_files, read_json, reason, require, weight_files
+from atelier.weights import Part, check, digest, fill, open_files, read_json, reason, require, weight_files
 
 __all__ = ["CheckpointError", "Components", "Layout", "load_components", "load_transformer"]
 
@@ -39,7 +39,7 @@ class Components:
         text_encoder, transformer, vae: the networks.
         scheduler: settings of diffusers' scheduler, its ``_class_name`` among them.
         layout: how the checkpoint lies on disk.
-        digest: of its files; see `atelier.generation.weights.digest`.
+        digest: of its files; see `atelier.weights.digest`.
     """
 
     tokenizer: PreTrainedTokenizerBase

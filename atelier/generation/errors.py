@@ -1,10 +1,8 @@
 """What can be wrong with files of Wan."""
 
-from atelier.errors import InvalidInput
+from atelier.errors import CheckpointError, InvalidInput
 
-
-class CheckpointError(InvalidInput):
-    """A checkpoint cannot be used; the sentence says why."""
+__all__ = ["CheckpointError", "LoraError"]
 
 
 class LoraError(InvalidInput):

@@ -44,7 +44,8 @@ UNSUPPORTED = {
     "lora_mid": "LoCon with a middle matrix",
     "oft_": "OFT",  # and BOFT
 }
-LISTED = 3
+LISTED, LONGEST = 3, 120
+"""Names in an error, and characters of each."""
 _HALF = re.compile(
     r"^(?P<module>.+?)[._]lora[._](?P<half>A|B|down|up)(?:\.(?!weight$|bias$)[^.]+)?\.(?P<kind>weight|bias)$"
 )
@@ -144,11 +145,11 @@ class _Reading:
         """
         for part, kind in UNSUPPORTED.items():
             if part in key:
-                raise LoraError(f"{self._file} is a {kind} adapter ({key}), which is not supported.")
+                raise LoraError(f"{self._file} is a {kind} adapter ({shown(key)}), which is not supported.")
         if not tensor.is_floating_point() and not key.endswith(".alpha"):
-            raise LoraError(f"{self._file}: {key} holds {tensor.dtype}, which is no floating-point type.")
+            raise LoraError(f"{self._file}: {shown(key)} holds {tensor.dtype}, which is no floating-point type.")
         if not bool(torch.isfinite(tensor.float()).all()):
-            raise LoraError(f"{self._file}: {key} holds values that are not finite.")
+            raise LoraError(f"{self._file}: {shown(key)} holds values that are not finite.")
         if match := _HALF.match(key):
             half = {"down": "A", "up": "B"}.get(match["half"], match["half"])
             self._put(key, match["module"], half if match["kind"] == "weight" else f"{half}.bias", tensor)
@@ -291,7 +292,13 @@ def _matches(pattern: str, module: str) -> bool:
 def listed(names: list[str]) -> str:
     """The first few of many names, and how many more."""
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(sorted(names)[:LISTED]) + more
+    return ", ".join(shown(name) for name in sorted(names)[:LISTED]) + more
+
+
+def shown(name: str) -> str:
+    """A name as one line of an error: a file's own may be of any length, and hold breaks."""
+    plain = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
+    return plain if len(plain) <= LONGEST else f"{plain[:LONGEST]}…"
 
 
 def _find(raw: str, known: set[str]) -> str | None:

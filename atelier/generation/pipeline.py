@@ -13,19 +13,19 @@ import torch
 from diffusers import FirstBlockCacheConfig, WanImageToVideoPipeline, WanPipeline
 from numpy.typing import NDArray
 
+from atelier import memory
 from atelier.errors import InvalidInput
-from atelier.generation import memory
 from atelier.generation.adapters import AdapterStore
 from atelier.generation.checkpoint import Components, load_components
 from atelier.generation.jobs import Generated, GenerationJob, Run, Runs
 from atelier.generation.loading import LoadOptions, prepare
 from atelier.generation.lora import LoraReport
 from atelier.generation.output import write_video
-from atelier.generation.picture import read_picture
 from atelier.generation.sampling import make_scheduler
 from atelier.generation.settings import GenerationSettings
 from atelier.generation.sizes import STRIDE, fill, fit_area, read_size
 from atelier.generation.text import Encoded, TextEncoder, clean
+from atelier.media.pictures import read_picture
 
 _NOT_FINITE = (
     "The network answered values that are not finite: GUIDANCE_SCALE, SHIFT or an adapter's scale drives it out of its "
@@ -116,6 +116,17 @@ class GenerationPipeline:
         if isinstance(made, Exception):
             raise made
         return made
+
+    def check(self, job: GenerationJob) -> None:
+        """See, before a job waits for its turn, whether its prompt, picture and adapters' names can be used.
+
+        May be called while another thread makes a video.
+
+        Raises:
+            InvalidInput: one cannot.
+        """
+        self._size(Run(job))
+        self.adapters.check(job.loras)
 
     def together(self, jobs: Sequence[GenerationJob]) -> list[Generated | Exception]:
         """Make videos of one kind (`GenerationJob.kind`) in one go; a single one may be of any kind.

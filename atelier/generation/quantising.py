@@ -33,11 +33,7 @@ def quantise(transformer: Any, kind: Quantisation, device: torch.device) -> None
         device: a GPU.
     """
     if kind in ("int8", "fp8"):
-        from torchao.quantization import (  # type: ignore[import-not-found]
-            Float8WeightOnlyConfig,
-            Int8WeightOnlyConfig,
-            quantize_,
-        )
+        from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
 
         config = Int8WeightOnlyConfig() if kind == "int8" else Float8WeightOnlyConfig()
         quantize_(transformer.blocks, config, device=device)
@@ -46,7 +42,7 @@ def quantise(transformer: Any, kind: Quantisation, device: torch.device) -> None
 
 
 def _four_bits(module: nn.Module, device: torch.device) -> None:
-    from bitsandbytes.nn import Linear4bit, Params4bit  # type: ignore[import-not-found]
+    from bitsandbytes.nn import Linear4bit, Params4bit
 
     for name, layer in module.named_children():
         if not isinstance(layer, nn.Linear):

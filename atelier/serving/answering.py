@@ -8,8 +8,9 @@ from typing import Any, Generic, TypeVar
 
 import triton_python_backend_utils as pb_utils
 
-from atelier.serving.calls import QUIET
+from atelier.serving.calls import ERRORS, FACTS, LEASE
 from atelier.serving.errors import Cancelled
+from atelier.serving.leases import is_held
 from atelier.serving.model import Tensors, tensors_of
 from atelier.serving.request import Request
 
@@ -32,15 +33,17 @@ class Task(Generic[Job]):
         self.request = request
         self.job: Job
         self._sender = sender
-        # A call from another model (`calls.call_stream`) loses what fails within a stream.
-        self._quiet = request.parameter(QUIET) is not None
+        # A call from another model (`calls.call_stream`) loses what fails within a stream, and is not told of its end.
+        facts = request.parameter(ERRORS)
+        self._errors_in = facts if facts in FACTS else None
+        self._lease = request.parameter(LEASE)
         self._lock = threading.Lock()
         self._begun = self._ended = False
 
     @property
     def is_cancelled(self) -> bool:
         """Whether nobody waits for it."""
-        return bool(self._sender.is_cancelled())
+        return bool(self._sender.is_cancelled()) or (self._lease is not None and not is_held(str(self._lease)))
 
     def check(self) -> None:
         """See whether anybody waits for it.
@@ -59,7 +62,7 @@ class Task(Generic[Job]):
     def tell(self, tensors: Tensors) -> None:
         """Send what a request in the queue is told; nothing where it does not wait any more."""
         with self._lock:
-            if not (self._begun or self._ended or self._quiet or self.is_cancelled):
+            if not (self._begun or self._ended or self.is_cancelled):
                 self._sender.send(pb_utils.InferenceResponse(tensors_of(tensors)))
 
     def report(self, tensors: Tensors) -> None:
@@ -70,7 +73,7 @@ class Task(Generic[Job]):
         """
         self.check()
         with self._lock:
-            if not (self._ended or self._quiet):
+            if not self._ended:
                 self._sender.send(pb_utils.InferenceResponse(tensors_of(tensors)))
 
     def send(self, tensors: Tensors) -> None:
@@ -97,9 +100,9 @@ class Task(Generic[Job]):
             if self._ended:
                 return False
             self._ended = True
-            if code and self._quiet:
+            if code and self._errors_in:
                 words = json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False)
-                self._sender.send(pb_utils.InferenceResponse(tensors_of({"METADATA": words})))
+                self._sender.send(pb_utils.InferenceResponse(tensors_of({self._errors_in: words})))
             elif code:
                 # Within a stream gRPC carries no status: the words begin with it.
                 error = pb_utils.TritonError(f"[{code}] {message}", getattr(pb_utils.TritonError, code))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,27 @@ from numpy.typing import NDArray
 
 from atelier.errors import InvalidInput
 from atelier.serving.errors import CallFailed, Cancelled, Unavailable
+from atelier.serving.leases import Lease
 from atelier.serving.repository import PROFILE_VARIABLE, read_model
 
-QUIET = "atelier_quiet"
-"""Parameter of a request to a decoupled model: no progress, and what it fails with as ``METADATA``, not as an error.
+ERRORS = "atelier_errors"
+"""Parameter of a request to a decoupled model: the output that carries what it fails with, as JSON, not as an error.
 Triton 2.51 loses an error that follows an answer within a call from one model to another, or never ends the call."""
+
+LEASE = "atelier_lease"
+"""Parameter of a request to a decoupled model: the lease that its caller holds while it waits."""
+
+FACTS = ("METADATA", "REPORT")
+"""Outputs that may carry an error."""
 
 
 def call(
-    model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], *, timeout: float
+    model: str,
+    inputs: Mapping[str, NDArray[Any]],
+    outputs: Sequence[str],
+    *,
+    timeout: float,
+    refusals: bool = False,
 ) -> list[NDArray[Any]]:
     """Run another model and wait for its answer.
 
@@ -32,8 +44,10 @@ def call(
         inputs: arrays with their batch dimension, by tensor name.
         outputs: the tensors that are wanted.
         timeout: seconds that the request may wait in the other model's queue.
+        refusals: the inputs are a client's own, so that what is refused of them is the client's to read.
 
     Raises:
+        InvalidInput: it refused the inputs, and ``refusals`` is set.
         Unavailable: its queue is full, the time is over, or it is not loaded.
         CallFailed: it failed; the message is its own.
     """
@@ -50,44 +64,68 @@ def call(
         error = response.error()
         if error.code() == pb_utils.TritonError.UNAVAILABLE:
             raise Unavailable(error.message())
+        if refusals and error.code() == pb_utils.TritonError.INVALID_ARG:
+            raise InvalidInput(error.message())
         if not pb_utils.is_model_ready(model, ""):
             raise Unavailable(f"The model {model}, which this one calls, is not loaded.")
         raise CallFailed(f"{model}: {error.message()}")
     return [pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs]
 
 
-def call_stream(model: str, tensors: Sequence[Any], outputs: Sequence[str], *, timeout: float) -> dict[str, bytes]:
+def call_stream(
+    model: str,
+    tensors: Sequence[Any],
+    outputs: Sequence[str],
+    *,
+    timeout: float,
+    check: Callable[[], None],
+    on_answer: Callable[[Mapping[str, bytes]], None] = lambda _: None,
+) -> dict[str, bytes]:
     """Run a decoupled model to its end, and keep the last element that it sends of each output.
 
     Args:
         model: its name.
-        tensors: of the request, as they came.
-        outputs: ``STRING [1]`` tensors that are wanted; ``METADATA`` among them.
+        tensors: of the request, Triton's own.
+        outputs: ``STRING [1]`` tensors that are wanted; one of `FACTS` among them.
         timeout: seconds that the request may wait in the other model's queue.
+        check: called with each answer; raises to give the call up.
+        on_answer: called with each answer's ``STRING [1]`` outputs, whatever they are.
 
     Raises:
         InvalidInput, Unavailable, Cancelled: as the other model says.
         CallFailed: it failed; the message is its own.
+        Exception: whatever ``check`` and ``on_answer`` raise, once the other model has stopped.
     """
-    request = pb_utils.InferenceRequest(
-        model_name=model,
-        inputs=list(tensors),
-        requested_output_names=list(outputs),
-        timeout=int(timeout * 1e6),
-        parameters={QUIET: "1"},
-    )
+    facts = next(name for name in outputs if name in FACTS)
     found: dict[str, bytes] = {}
-    failure = None
-    for response in request.exec(decoupled=True):  # to the end: what is left unread would stay in memory
-        if response.has_error():
-            failure = failure or response.error().message()
-            continue
-        for tensor in response.output_tensors():
-            if tensor.name() in outputs:
-                found[tensor.name()] = bytes(tensor.as_numpy().reshape(-1)[0])
+    failure: str | None = None
+    given_up: Exception | None = None
+    with Lease() as lease:
+        request = pb_utils.InferenceRequest(
+            model_name=model,
+            inputs=list(tensors),
+            requested_output_names=[],  # all, as progress has outputs of its own
+            timeout=int(timeout * 1e6),
+            parameters={ERRORS: facts, LEASE: lease.name},
+        )
+        for response in request.exec(decoupled=True):  # to the end: what is left unread would stay in memory
+            if response.has_error():
+                failure = failure or response.error().message()
+                continue
+            answer = {tensor.name(): bytes(tensor.as_numpy().reshape(-1)[0]) for tensor in response.output_tensors()}
+            found |= {name: value for name, value in answer.items() if name in outputs}
+            if given_up is None:
+                try:
+                    check()
+                    on_answer(answer)
+                except Exception as error:
+                    given_up = error
+                    lease.release()
+    if given_up is not None:
+        raise given_up
     if failure is not None:
         raise _failure(model, "", failure)
-    if error := json.loads(found.get("METADATA", b"{}")).get("error"):
+    if error := json.loads(found.get(facts, b"{}")).get("error"):
         raise _failure(model, error["code"], error["message"])
     if missing := [name for name in outputs if name not in found]:
         raise CallFailed(f"{model} ended without {missing[0]}.")

@@ -22,6 +22,7 @@ from atelier.generation.sizes import read_size
 from atelier.serving import checkout
 from atelier.serving.answering import Task
 from atelier.serving.errors import Cancelled
+from atelier.serving.metrics import Metrics
 from atelier.serving.request import Request
 from atelier.serving.settings import Settled
 
@@ -65,8 +66,10 @@ def load_pipeline(settings: GenerateSettings) -> GenerationPipeline:
     return GenerationPipeline.from_pretrained(_place(settings.checkpoint), options, loras=_place(settings.loras))
 
 
-def read_job(request: Request, settings: Settled[GenerateSettings]) -> GenerationJob:
-    """A request's tensors as a job.
+def read_job(
+    request: Request, settings: Settled[GenerateSettings], pipeline: GenerationPipeline
+) -> tuple[GenerationJob, str]:
+    """A request's tensors as a job that can be worked on, and the encoding of its answer.
 
     Raises:
         InvalidInput: one of them is not what it should be.
@@ -92,7 +95,7 @@ def read_job(request: Request, settings: Settled[GenerateSettings]) -> Generatio
     names, scales = request.texts("LORA"), request.numbers("LORA_SCALE")
     if scales and len(scales) != len(names):
         raise InvalidInput(f"LORA has {len(names)} names and LORA_SCALE {len(scales)} numbers; as many are accepted.")
-    return GenerationJob(
+    job = GenerationJob(
         prompt,
         GenerationSettings(**values.model_dump(include=set(GenerationSettings.model_fields))),
         image=image,
@@ -100,14 +103,19 @@ def read_job(request: Request, settings: Settled[GenerateSettings]) -> Generatio
         sources=settings.sources,
         seconds=request.seconds,
     )
+    pipeline.check(job)  # now: what cannot be done should not have waited for an hour
+    return job, values.encoding
 
 
-def run_tasks(pipeline: GenerationPipeline, tasks: Sequence[Task[tuple[GenerationJob, str]]]) -> list[Exception | None]:
+def run_tasks(
+    pipeline: GenerationPipeline, tasks: Sequence[Task[tuple[GenerationJob, str]]], metrics: Metrics
+) -> list[Exception | None]:
     """Make videos; progress goes out as they are made, each video last.
 
     Args:
         pipeline: what makes them.
         tasks: jobs of one kind, with the encoding of each answer.
+        metrics: where the adapters that were applied are counted.
 
     Returns:
         What each failed with, if it did.
@@ -120,6 +128,7 @@ def run_tasks(pipeline: GenerationPipeline, tasks: Sequence[Task[tuple[Generatio
             continue
         try:
             task.send(tensors_of_video(found, task.job[1]))
+            metrics.applied(found.metadata["adapters"])
             failures.append(None)
         except Cancelled as error:
             failures.append(error)

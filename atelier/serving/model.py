@@ -71,7 +71,17 @@ class Model(ABC, Generic[Settings]):
         self.metrics = Metrics(self.name)
         parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
         self.settings = settle(self.settings_class, parameters)
+        self._inputs = [tensor["name"] for tensor in config.get("input", [])]
         self.setup()
+
+    def settled(self, request: Request) -> Settled[Settings]:
+        """The settings that apply to a request.
+
+        Raises:
+            InvalidInput: a value is not accepted, or a name is no input's.
+        """
+        request.refuse_strangers(self._inputs)
+        return self.settings.override(request.settings(self.request_settings))
 
     def translate(self, request: Request, error: Exception) -> tuple[str, str]:
         """The code and the message that the client gets."""
@@ -117,7 +127,7 @@ class BatchModel(Model[Settings], Generic[Settings, Job, Result]):
         if request.asks_nothing:
             raise _NothingAsked
         request.raise_if_cancelled()
-        return self.decode(request, self.settings.override(request.settings(self.request_settings)))
+        return self.decode(request, self.settled(request))
 
     @staticmethod
     def _attempt(function: Any, argument: Any) -> Any:

@@ -89,7 +89,7 @@ class QueuedModel(Model[Settings], Generic[Settings, Job]):
             task: Task[Job] = Task(request, raw.get_response_sender())
             try:
                 request.raise_if_cancelled()
-                task.job = self.decode(request, self.settings.override(request.settings(self.request_settings)))
+                task.job = self.decode(request, self.settled(request))
                 self._enter(task)
             except Exception as error:
                 self._refuse(task, error)
@@ -102,6 +102,7 @@ class QueuedModel(Model[Settings], Generic[Settings, Job]):
                 raise Unavailable(f"Exceeds maximum queue size: {self.most_waiting} requests wait already.")
             task.tell(self.waiting(len(self._queue) + self._busy))
             self._queue.append((task, time.monotonic() + patience))
+            self.metrics.waiting(len(self._queue))
             self._changed.notify_all()
 
     def finalize(self) -> None:
@@ -139,6 +140,7 @@ class QueuedModel(Model[Settings], Generic[Settings, Job]):
         return [task for task, _ in taken]
 
     def _tell_positions(self) -> None:
+        self.metrics.waiting(len(self._queue))
         for position, (task, _) in enumerate(self._queue):
             task.tell(self.waiting(position + self._busy))
 

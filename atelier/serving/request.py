@@ -6,11 +6,12 @@ import json
 import math
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
 
 from atelier.errors import InvalidInput
 from atelier.serving import canary
@@ -44,6 +45,22 @@ class Request:
     def parameter(self, name: str) -> Any:
         """One of the parameters that came beside the tensors; None where the request has none of that name."""
         return json.loads(self._raw.parameters() or "{}").get(name)
+
+    def refuse_strangers(self, inputs: Collection[str]) -> None:
+        """See that nothing came as a parameter that was meant as a tensor.
+
+        Triton's ``generate`` end points make parameters of the names in their JSON that are no input's: a setting with
+        a misspelt name would be passed over, and the default apply in its place.
+
+        Args:
+            inputs: names of the model's tensors.
+
+        Raises:
+            InvalidInput: a parameter's name is in capitals, as tensors' are, or is that of an input in small letters.
+        """
+        for name in json.loads(self._raw.parameters() or "{}"):
+            if name.isupper() or name.upper() in inputs:
+                raise InvalidInput(f"{name!r:.60} is no input; there are: {', '.join(inputs)}.")
 
     @property
     def asks_nothing(self) -> bool:
@@ -94,6 +111,22 @@ class Request:
         """All elements of an optional numeric tensor; none where the request has none."""
         tensor = pb_utils.get_input_tensor_by_name(self._raw, name)
         return [] if tensor is None else [float(value) for value in tensor.as_numpy().reshape(-1)]
+
+    def array(self, name: str) -> NDArray[Any]:
+        """A required numeric tensor with its batch dimension; it lives no longer than the request.
+
+        Raises:
+            InvalidInput: the request has none of that name.
+        """
+        tensor = pb_utils.get_input_tensor_by_name(self._raw, name)
+        if tensor is None:
+            raise InvalidInput(f"{name} is missing.")
+        array: NDArray[Any] = tensor.as_numpy()
+        return array
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Copies of all of its tensors, by name."""
+        return {tensor.name(): tensor.as_numpy().copy() for tensor in self._raw.inputs()}
 
     def settings(self, fields: Mapping[str, str]) -> dict[str, Any]:
         """The optional inputs that the request carries, by the settings' field names.

@@ -45,7 +45,7 @@ class StreamModel(Model[Settings], Generic[Settings, Job]):
         outcome = "ok"
         try:
             request.raise_if_cancelled()
-            job = self.decode(request, self.settings.override(request.settings(self.request_settings)))
+            job = self.decode(request, self.settled(request))
             for tensors in self.run(job):
                 if sender.is_cancelled():
                     raise Cancelled("The request was cancelled.")

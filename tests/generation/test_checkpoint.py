@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import UMT5Config, UMT5EncoderModel
 
 from atelier.generation.checkpoint import CheckpointError, load_components, load_transformer
-from atelier.generation.weights import digest
+from atelier.weights import digest
 from export.wan.synthetic import write
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "wan"

@@ -281,6 +281,11 @@ BAD = {
     "a bias for a layer without": (lambda: changed(f"{Q}.norm.diff_b", torch.ones(4)), "no place"),
     "a change of a wrong shape": (lambda: changed(f"{Q}.diff_b", torch.ones(5)), "shapes do not fit"),
     "nothing": (lambda: {"": torch.ones(1)}, "no place"),
+    "an endless name": (lambda: {"x" * 20_000: torch.ones(1)}, "no place for x{120}…."),
+    "a name of two lines": (
+        lambda: {"a\nb.lora_A.weight": torch.full((1, 1), float("nan"))},
+        "a\ufffdb.lora_A.weight holds",
+    ),
 }
 
 
@@ -292,6 +297,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_changed(tmp_path, transform
     with pytest.raises(LoraError, match=words.replace(".", r"\.")) as caught:
         attach(transformer, tmp_path / "bad.safetensors")
     assert "bad.safetensors" in str(caught.value)
+    assert len(str(caught.value)) < 700
     assert str(tmp_path) not in str(caught.value)
     assert attached(transformer) == {}
     assert torch.equal(answer(transformer), base)

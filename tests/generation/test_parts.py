@@ -11,11 +11,11 @@ from PIL import Image
 from pydantic import ValidationError
 
 from atelier.errors import InvalidInput
-from atelier.generation.picture import read_picture
 from atelier.generation.sampling import make_scheduler, shifted
 from atelier.generation.settings import GenerationSettings
 from atelier.generation.sizes import fill, fit_area, nearest_frame_nums, read_size
 from atelier.generation.text import clean
+from atelier.media.pictures import read_picture
 
 
 def test_official_levels():

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import time
+import urllib.error
 import urllib.request
 import zipfile
 
@@ -162,6 +163,18 @@ def test_http_streams_as_events(server):
     assert json.loads(events[-1]["METADATA"])["seed"] == 3
 
 
+def test_adapters_over_json_are_lists_and_misspelt_settings_are_refused(server):
+    body = {"PROMPT": "a cat", "ENCODING": "base64", "FRAME_NUM": 1, "LORA": ["epoch-0"], "LORA_SCALE": [0.5]}
+    url = f"{server.http_url}/v2/models/generate_sync/generate"
+    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode()), timeout=60) as answer:
+        (adapter,) = json.loads(json.load(answer)["METADATA"])["adapters"]
+    assert (adapter["name"], adapter["scale"], adapter["modules_applied"]) == ("epoch-0", 0.5, 30)
+    for name in ("FRAMENUM", "frame_num"):
+        request = urllib.request.Request(url, json.dumps(body | {name: 5}).encode())
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            urllib.request.urlopen(request, timeout=60)
+
+
 def test_a_picture_of_another_shape_keeps_it(server):
     picture = Image.fromarray(np.full((300, 100, 3), 128, np.uint8))
     exif = picture.getexif()
@@ -184,6 +197,20 @@ def test_cancelling_stops_the_work_and_the_next_request_of_another_size_is_right
         after = client.generate("a cat", seed=1, size="64*96", format="frames").result()
     assert after.video == expected.video
     assert time.monotonic() - began < 60  # not after a thousand steps
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"loras": {"gone": 1.0}}, {"loras": {"epoch-0": 1e30}}, {"image": FRAME.read_bytes()[:300]}]
+)
+def test_what_cannot_be_done_does_not_wait_for_its_turn(server, wrong):
+    with Client(server.grpc_url) as client:
+        working = iter(client.generate("a cat", sample_steps=1000))
+        while next(working).stage != "denoising":
+            pass
+        with pytest.raises(InvalidRequest):
+            client.generate("a cat", **wrong).result()
+        assert next(working).stage == "denoising"
+        working.close()  # cancels it
 
 
 def test_a_deadline_stops_the_work(server):

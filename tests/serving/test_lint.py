@@ -103,6 +103,19 @@ def test_parallel_steps(tmp_path):
     assert [(finding.line, "keep ensembles linear" in finding.message) for finding in findings] == [(5, True)]
 
 
+def test_the_profile_of_newer_servers_may_have_steps_in_parallel(tmp_path):
+    step = '{{ model_name: "m" input_map {{ key: "X" value: "IN" }} output_map {{ key: "Y" value: "{}" }} }}'
+    parallel = f'platform: "ensemble"\nensemble_scheduling {{ step [{step.format("one")}, {step.format("OUT")}] }}\n'
+    write(tmp_path, GOOD)
+    (tmp_path / "pipe" / "configs").mkdir(parents=True)
+    (tmp_path / "pipe" / "config.pbtxt").write_text('platform: "ensemble"\n')
+    for profile, messages in (("ngc", 0), ("openvino", 1)):
+        file = tmp_path / "pipe" / "configs" / f"{profile}.pbtxt"
+        file.write_text(parallel)
+        assert len(lint([tmp_path])) == messages
+        file.unlink()
+
+
 def test_an_adapter_that_grew(tmp_path):
     docstring = '"""' + "words\n" * 60 + '"""\n'
     write(tmp_path, GOOD, docstring + "x = 1\n" * 40)

@@ -1,7 +1,9 @@
 """The base class of the Python models, inside a real server: errors, batches, cancellation, settings, metrics."""
 
 import asyncio
+import json
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -51,6 +53,18 @@ def test_a_request_s_setting_wins(client):
 def test_a_setting_out_of_range(client):
     with pytest.raises(InvalidRequest, match="PATIENCE is 11; accepted: less than or equal to 10"):
         ask(client, "calm", PATIENCE=np.array([[11]], np.int32))
+
+
+@pytest.mark.parametrize("name", ["PATIENC", "patience"])
+def test_a_setting_of_a_misspelt_name_is_not_passed_over(server, name):
+    """Triton's generate end point makes a parameter of it."""
+    request = urllib.request.Request(
+        f"{server.http_url}/v2/models/moody/generate", json.dumps({"MOOD": "calm", name: 9}).encode()
+    )
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=10)
+    answer = json.loads(caught.value.read())
+    assert (caught.value.code, answer["error"]) == (400, f"'{name}' is no input; there are: MOOD, PATIENCE.")
 
 
 def test_bad_input_is_its_sentence(client):

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from atelier.errors import InvalidInput
 
@@ -85,7 +85,11 @@ def say(results: Mapping[str, Any], page: Path) -> None:
 
 def _table(results: Mapping[str, Any]) -> Table:
     known = {metric["name"]: metric for metric in results["metrics"]}
-    table = Table("variant", "metric", "n", "median difference (95 % interval)", "p (Holm)", "verdict")
+    longest = max(len(entry["metric"]) for entry in results["comparisons"])
+    # Names that are cut off are none: "sharpness_…" could be two metrics.
+    columns = Column("variant", overflow="fold"), Column("metric", min_width=longest)
+    said = "Median differences from the base with their 95 % intervals; p after Holm's correction."
+    table = Table(*columns, "n", "difference", "p", "verdict", caption=said)
     for entry in results["comparisons"]:
         digits = known[entry["metric"]]["digits"]
         middle = "–" if entry["median"] is None else f"{entry['median']:+.{digits}f}"

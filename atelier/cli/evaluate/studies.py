@@ -15,8 +15,8 @@ from atelier.evaluation.instruments import Instruments
 from atelier.evaluation.measuring import Measured, Measuring, Sample, metrics_of, videos_in
 from atelier.evaluation.results import assemble, judge_application, write_results
 from atelier.evaluation.study import Item, Plan, read_prompts, read_seeds, read_variants
-from atelier.generation.picture import read_picture
 from atelier.generation.sizes import fill
+from atelier.media.pictures import read_picture
 
 MOST_PIXELS = 50_000_000
 

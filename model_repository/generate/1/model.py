@@ -35,7 +35,7 @@ class TritonPythonModel(QueuedModel[GenerateSettings, tuple[GenerationJob, str]]
         return self.settings.values.max_queue
 
     def decode(self, request: Request, settings: Settled[GenerateSettings]) -> tuple[GenerationJob, str]:
-        return read_job(request, settings), settings.values.encoding
+        return read_job(request, settings, self.pipeline)
 
     def exclusive(self, check: Callable[[], None]) -> AbstractContextManager[None]:
         return gpu.exclusive(self.settings.values.device, check)
@@ -51,4 +51,4 @@ class TritonPythonModel(QueuedModel[GenerateSettings, tuple[GenerationJob, str]]
         return self.settings.values.max_together
 
     def run(self, tasks: Sequence[Task[tuple[GenerationJob, str]]]) -> Sequence[Exception | None]:
-        return run_tasks(self.pipeline, tasks)
+        return run_tasks(self.pipeline, tasks, self.metrics)

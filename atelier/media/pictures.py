@@ -1,4 +1,4 @@
-"""The picture that a video begins with: any mode, upright, as RGB."""
+"""Pictures of any mode, upright, as RGB or RGBA: what networks are shown, where the file itself need not come back."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 _SIXTEEN_BITS = 257  # 65535 / 255
 
 
-def read_picture(data: bytes, *, name: str = "IMAGE", max_pixels: int) -> tuple[Image.Image, list[str]]:
-    """A picture as RGB, its EXIF orientation applied.
+def read_picture(
+    data: bytes, *, name: str = "IMAGE", max_pixels: int, alpha: bool = False
+) -> tuple[Image.Image, list[str]]:
+    """A picture as RGB, its EXIF orientation applied; its colour profile stays in its ``info``.
 
     Args:
         data: the file; PNG, JPEG or WebP.
         name: what errors call it.
         max_pixels: at most, told by its header.
+        alpha: keep transparency: a picture that has some is given as RGBA.
 
     Returns:
         The picture, and what of it was left out.
@@ -36,6 +39,8 @@ def read_picture(data: bytes, *, name: str = "IMAGE", max_pixels: int) -> tuple[
             if getattr(opened, "n_frames", 1) > 1:
                 warnings.append(f"{name} is animated: its first frame was used.")
             upright = ImageOps.exif_transpose(opened)
+            if alpha and upright.has_transparency_data:
+                return upright.convert("RGBA"), warnings
             if upright.has_transparency_data:
                 warnings.append(f"The transparency of {name} was left out.")
             return _rgb(upright), warnings

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from atelier.generation.errors import CheckpointError
+from atelier.errors import CheckpointError
 
 _LISTED = 3
 _SMALL = 1 << 20  # elements; norms and biases, which are read at once and are not finite where a training went wrong

@@ -1,0 +1,1 @@
+"""The stages without networks: NumPy and OpenCV."""

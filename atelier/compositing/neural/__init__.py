@@ -1,0 +1,1 @@
+"""The ways with weights: Qwen2-VL, SAM 2, BiRefNet, FLUX. These modules alone need PyTorch."""

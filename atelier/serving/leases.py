@@ -1,0 +1,66 @@
+"""Whether a caller still waits for a model that it called.
+
+Triton 2.51 does not tell a model that its caller, another model, was given up or is gone. A lock on a file tells it:
+the operating system lets the lock go when the caller releases it, and when its process ends, however it does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import tempfile
+import uuid
+from pathlib import Path
+from types import TracebackType
+
+
+class Lease:
+    """Held for as long as an answer is waited for. Use it as a context manager.
+
+    Attributes:
+        name: what the called model is told.
+    """
+
+    def __init__(self) -> None:
+        self.name = uuid.uuid4().hex
+        self._file = _file(self.name)
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> Lease:
+        self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Nobody waits any more."""
+        if self._descriptor is not None:
+            self._file.unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def is_held(name: str) -> bool:
+    """Whether a lease of this name is held; a name that is none is not."""
+    if not re.fullmatch(r"[0-9a-f]{32}", name):
+        return False
+    try:
+        descriptor = os.open(_file(name), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _file(name: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"atelier-lease-{os.getuid()}-{name}"

@@ -1,0 +1,1 @@
+"""Random Qwen2-VL, SAM 2 and BiRefNet, in the published layouts."""
