@@ -34,6 +34,7 @@ def command(
     exit_timeout: given.ExitTimeout = 60,
     admin_key_file: given.AdminKeyFile = None,
     on_dead_stub: given.OnDead = given.OnDeadStub.restart,
+    max_restarts: given.MaxRestarts = 5,
     stub_timeout: given.StubTimeout = 300,
     shared_memory_step: given.SharedMemoryStep = None,
     client_shared_memory: given.ClientSharedMemory = None,
@@ -66,7 +67,7 @@ def command(
         options,
         on_line=lambda line: _show(line, verbose),
         on_event=_say,
-        restart=on_dead_stub is given.OnDeadStub.restart,
+        most_restarts=max_restarts if on_dead_stub is given.OnDeadStub.restart else 0,
     )
     _stop_on_signals(supervisor.server)
     try:

@@ -78,6 +78,15 @@ OnDead = Annotated[
         envvar="ATELIER_ON_DEAD_STUB",
     ),
 ]
+MaxRestarts = Annotated[
+    int,
+    typer.Option(
+        help="New starts within 15 minutes; what breaks after that ends the program with status 1.",
+        envvar="ATELIER_MAX_RESTARTS",
+        min=1,
+        metavar="N",
+    ),
+]
 StubTimeout = Annotated[
     int,
     typer.Option(

@@ -14,11 +14,8 @@ from atelier.serving.launcher import LaunchError, Server
 from atelier.serving.options import ServerOptions
 from atelier.serving.watching import PAUSE, Sight, Watch
 
-MOST_RESTARTS = 5
-"""Restarts within `RESTART_WINDOW`; one more, and the cause is none that a restart mends."""
-
 RESTART_WINDOW = 900.0
-"""Seconds."""
+"""Seconds in which restarts are counted."""
 
 LONGEST_PAUSE = 30.0
 """Seconds before a restart, at most; the first comes at once, and each further one waits twice as long."""
@@ -34,7 +31,8 @@ class Supervisor:
         options: of the server; with ``health_port`` it answers probes there.
         on_line: called with each line of the server's log.
         on_event: called with a sentence when something breaks, and when it is mended.
-        restart: whether to start it anew; else `run` ends with the fault, for an orchestrator that does.
+        most_restarts: how often to start it anew within `RESTART_WINDOW`: where that does not help, the cause is none
+            that it mends. 0: `run` ends with the first fault, for an orchestrator that starts it anew.
 
     Attributes:
         server: the one that runs now.
@@ -45,9 +43,9 @@ class Supervisor:
         options: ServerOptions,
         on_line: Callable[[str], None] | None = None,
         on_event: Callable[[str], None] = lambda _: None,
-        restart: bool = True,
+        most_restarts: int = 5,
     ) -> None:
-        self._on_line, self._on_event, self._restart = on_line, on_event, restart
+        self._on_line, self._on_event, self._most = on_line, on_event, most_restarts
         self.server = Server(options, on_line)
         self._state = "starting"
         self._sight, self._seen = Sight(), time.monotonic()
@@ -143,13 +141,14 @@ class Supervisor:
         """
         assert self._watch is not None
         self._watch.end()
-        if not self._restart:
+        if not self._most:
             raise LaunchError(fault)
         now = time.monotonic()
         while self._restarts and now - self._restarts[0] > RESTART_WINDOW:
             self._restarts.popleft()
-        if len(self._restarts) >= MOST_RESTARTS:
-            raise LaunchError(f"{fault} It was restarted {MOST_RESTARTS} times within {RESTART_WINDOW / 60:.0f} min.")
+        if len(self._restarts) >= self._most:
+            window = f"{RESTART_WINDOW / 60:.0f} minutes"
+            raise LaunchError(f"{fault} The server was started anew {self._most} time(s) within {window}.")
         pause = min(LONGEST_PAUSE, 2.0 ** len(self._restarts)) if self._restarts else 0.0
         self._state = "restarting"
         self._on_event(f"{fault} The server is started anew.")

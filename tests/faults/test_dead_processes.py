@@ -69,13 +69,17 @@ def test_under_an_orchestrator_it_exits(serve):
     assert "has died" in errors
 
 
-def test_a_killed_server_is_started_anew(serve):
-    serving = serve("--models", "moody")
+def test_a_killed_server_is_started_anew_but_not_for_ever(serve):
+    serving = serve("--models", "moody", "--max-restarts", "1")
     os.kill(serving.triton, signal.SIGKILL)
     until(lambda: broken(serving), NOTICED, "the notice")
     until(lambda: well(serving), 120, "the service")
     assert ask(serving)
-    assert "The server's process has ended." in serving.end()[2]
+    os.kill(serving.triton, signal.SIGKILL)
+    status, _, errors = serving.ended(NOTICED + 60)
+    assert status == 1
+    said = "atelier: The server's process has ended. The server was started anew 1 time(s) within 15 minutes."
+    assert errors.splitlines()[-1] == said
 
 
 def test_a_process_that_stands_still_is_found_by_the_canary(serve):
