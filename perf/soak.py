@@ -37,7 +37,7 @@ KILLED_AT = 0.25
 """Share of the time after which a process is killed."""
 EARLY, LATE = (0.4, 0.6), (0.8, 1.0)
 """Shares of the time that are compared: memory that grows between them grows for ever."""
-PATIENCE = 180.0
+PATIENCE = 300.0
 """Seconds that a start may take."""
 
 

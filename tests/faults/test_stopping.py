@@ -14,16 +14,18 @@ REFUSED = (QueueFull, QueueTimeout, ServerUnavailable)
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_everything_accepted_is_answered(serve, number):
-    """Six are within; they are in the model, or in its queue, when the signal comes. Later ones are refused."""
+    """Three are in the model, two in its queue, when the signal comes. Later ones are refused."""
     serving = serve("--models", "moody")
     with Client(serving.grpc_url, timeout=30) as client, ThreadPoolExecutor(8) as pool:
 
         def ask(mood):
             return client.infer("moody", {"MOOD": strings(mood.encode())})["ANSWER"].item().decode()
 
-        moods = [f"sleep 0.5 {caller}" for caller in range(6)]
-        answers = [pool.submit(ask, mood) for mood in moods]
+        moods = [f"sleep 0.6 {caller}" for caller in range(5)]
+        answers = [pool.submit(ask, mood) for mood in moods[:3]]
         time.sleep(0.7)
+        answers += [pool.submit(ask, mood) for mood in moods[3:]]
+        time.sleep(0.5)
         assert not all(answer.done() for answer in answers)
         serving.process.send_signal(number)
         time.sleep(0.3)
