@@ -13,14 +13,14 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
 from atelier import access
 from atelier.errors import InvalidInput
-from atelier.serving import checkout, embedded, leftovers, repository
+from atelier.serving import checkout, draining, embedded, leftovers, repository
 from atelier.serving.administration import Administration
 from atelier.serving.options import ServerOptions, command, known_flags, with_profile
 
@@ -232,8 +232,12 @@ class Server:
         """Wait for the process to end by itself, and return its exit status."""
         return self._process.wait() if self._process else 0
 
-    def stop(self) -> int:
+    def stop(self, dead: Collection[str] = ()) -> int:
         """Drain and stop the process: running requests finish, new ones are refused.
+
+        Args:
+            dead: models whose processes are dead or silent: their requests, and those of their callers, are given a
+                moment only. Triton would wait for them until the time is over.
 
         Returns:
             The exit status of the process; 0 where it was not started.
@@ -242,8 +246,18 @@ class Server:
             return 0
         if self.is_alive():
             deadline = time.monotonic() + self.options.exit_timeout
-            self._unload_callers(deadline)
-            self._process.send_signal(signal.SIGTERM)
+            if dead:
+                draining.unload(self, self._load, deadline, draining.with_callers(self._models, dead))
+                self.kill()
+            else:
+                # A server that got SIGTERM refuses every new inference, also those of its own models: a request whose
+                # model had not yet made its call would be lost.
+                draining.unload(
+                    self,
+                    [model.name for model in self._models if model.requires and model.name in self._load],
+                    deadline,
+                )
+                self._process.send_signal(signal.SIGTERM)
             try:
                 # Unloading the Python models comes on top of the time for running requests.
                 self._process.wait(max(0.0, deadline - time.monotonic()) + 30)
@@ -269,25 +283,6 @@ class Server:
         leftovers.remove_regions(self._prefix)
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
-
-    def _unload_callers(self, deadline: float) -> None:
-        """Unload the models that call others, and wait for their running requests.
-
-        A server that got SIGTERM refuses every new inference, also those of its own models: a request whose model had
-        not yet made its call would be lost. Unloading a model finishes what it runs and refuses what comes.
-        """
-        callers = {model.name: model.requires for model in self._models if model.name in self._load and model.requires}
-        while callers:
-            # Those first that no other caller needs; a cycle, which the lint cannot see, ends in one go.
-            now = [name for name in callers if not any(name in needs for needs in callers.values())] or list(callers)
-            for name in now:
-                self.administration.unload(name)
-                del callers[name]
-            while time.monotonic() < deadline and self.is_alive():
-                states = {entry["name"]: entry.get("state") for entry in self.administration.index() or ()}
-                if not any(states.get(name) in ("READY", "LOADING", "UNLOADING") for name in now):
-                    break
-                time.sleep(0.05)
 
     def _choose_models(self) -> tuple[list[str], dict[str, str]]:
         """The models to load, and what each of the others lacks."""

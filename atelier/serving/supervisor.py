@@ -154,7 +154,7 @@ class Supervisor:
         self._on_event(f"{fault} The server is started anew.")
         self._restarts.append(now)
         self._total += 1
-        self.server.stop()  # the other models finish what they run
+        self.server.stop(self._sight.dead)  # the other models finish what they run
         time.sleep(pause)
         self._start()
         self._on_event("The server is ready again.")

@@ -16,7 +16,7 @@ from urllib.error import HTTPError
 
 from atelier.serving import canary
 from atelier.serving.launcher import Server
-from atelier.serving.stubs import Roll
+from atelier.serving.stubs import Roll, Stub
 
 PAUSE = 2.0
 """Seconds between two looks at processes and models."""
@@ -34,11 +34,13 @@ class Sight:
 
     Attributes:
         faults: what only a new server mends, a sentence each: an ended process, a dead or silent model.
+        dead: the models that these are about.
         not_ready: the models that were asked for and are not ready, each with the reason.
         canary_ages: seconds since each canary's model answered; none before the first.
     """
 
     faults: tuple[str, ...] = ()
+    dead: tuple[str, ...] = ()
     not_ready: dict[str, str] = field(default_factory=dict)
     canary_ages: dict[str, float] = field(default_factory=dict)
 
@@ -75,26 +77,28 @@ class Watch:
 
     def look(self) -> Sight:
         """Look at everything once."""
+        every = tuple(self._asked)
         if not self._server.is_alive():
-            return Sight(("The server's process has ended.",), dict.fromkeys(self._asked, "the server has ended"))
+            return Sight(("The server's process has ended.",), every, dict.fromkeys(every, "the server has ended"))
         index = self._server.administration.index()
         if index is None:  # it may be too busy to answer
             silent = time.monotonic() - self._answered
             faults = (f"The server has not answered for {silent:.0f} s.",) if silent > SILENCE else ()
-            return Sight(faults, dict.fromkeys(self._asked, "the server does not answer"), self._ages())
+            return Sight(faults, every, dict.fromkeys(every, "the server does not answer"), self._ages())
         self._answered = time.monotonic()
         states = {entry["name"]: entry for entry in index if entry.get("state")}
         ready = {name for name, entry in states.items() if entry["state"] == "READY"}
-        faults = [
-            f"The process {stub.pid} of the model '{stub.model}' ({stub.instance}) has died."
-            for stub in self._roll.dead(ready)
-        ]
-        faults += [fault for bird in self._canaries if bird.model in ready and (fault := bird.fault())]
+        found = [(stub.model, _obituary(stub)) for stub in self._roll.dead(ready)]
+        found += [(bird.model, fault) for bird in self._canaries if bird.model in ready and (fault := bird.fault())]
         not_ready = {name: _reason(states.get(name, {})) for name in self._asked if name not in ready}
-        return Sight(tuple(faults), not_ready, self._ages())
+        return Sight(tuple(fault for _, fault in found), tuple(model for model, _ in found), not_ready, self._ages())
 
     def _ages(self) -> dict[str, float]:
         return {bird.model: round(age, 1) for bird in self._canaries if (age := bird.age()) is not None}
+
+
+def _obituary(stub: Stub) -> str:
+    return f"The process {stub.pid} of the model '{stub.model}' ({stub.instance}) has died."
 
 
 def _reason(entry: dict[str, Any]) -> str:

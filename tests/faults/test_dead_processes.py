@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,11 +47,19 @@ def test_a_killed_stub_is_noticed_and_the_service_comes_back(serve):
     assert (status, body["status"], body["reasons"], body["restarts"]) == (200, "ready", [], 0)
     until(lambda: "moody" in serving.health()[1]["canary_age_seconds"], NOTICED, "the canary's answer")
     server, (victim,) = serving.triton, serving.stubs("moody")
-    os.kill(victim, signal.SIGKILL)
+    with Client(serving.grpc_url) as client, ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(client.infer, "moody", {"MOOD": strings(b"sleep 1")}, timeout=15) for _ in range(2)]
+        time.sleep(0.5)
+        os.kill(victim, signal.SIGKILL)
+        killed = time.monotonic()
+        assert all(isinstance(one.exception(), AtelierError) for one in running), (
+            "what it ran is lost, and that is said"
+        )
     body = until(lambda: broken(serving), NOTICED, "the notice")
     assert any("moody" in reason for reason in body["reasons"]), body
     assert serving.health("/readyz")[0] == 503
     until(lambda: well(serving), 120, "the service")
+    assert time.monotonic() - killed < 55, "Triton alone would wait for what the dead one ran for --exit-timeout, 60 s"
     assert ask(serving)
     assert serving.triton != server
     assert serving.health()[1]["restarts"] == 1
