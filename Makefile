@@ -7,7 +7,7 @@ STAMPS := $(VENV)/.stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test serve train bench lint fmt clean
+.PHONY: help demo test serve train bench lint fmt licences sbom clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,6 +38,20 @@ fmt: $(STAMPS)/dev ## format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+licences: $(STAMPS)/dev ## list the licences of all packages, and fail at one that pyproject.toml does not allow
+	$(BIN)/pip-licenses
+
+# Of what an image holds: the same packages as in deploy/Dockerfile, in an environment without any other.
+EXTRAS ?= serve
+sbom: $(STAMPS)/venv ## list the packages of the production image as CycloneDX: out/sbom/ (EXTRAS=generation: another image)
+	@mkdir -p out/sbom
+	$(PYTHON) -m venv out/sbom/tool
+	out/sbom/tool/bin/python -m pip --disable-pip-version-check --quiet install '.[sbom]'
+	rm -rf out/sbom/environment && $(PYTHON) -m venv --without-pip out/sbom/environment
+	$(BIN)/python -m pip --disable-pip-version-check --quiet --python out/sbom/environment/bin/python install '.[$(EXTRAS)]'
+	out/sbom/tool/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file out/sbom/$(EXTRAS).json out/sbom/environment/bin/python
+
 clean: ## remove what the other targets made, the embedded server included
 	rm -rf $(VENV) .tools out
 
@@ -59,5 +73,6 @@ $(STAMPS)/dev: $(STAMPS)/serve pyproject.toml export/tensorrt-rtx.txt training/f
 	scripts/system_packages.sh $(BIN)/python training/fonts.txt tests/packages.txt
 	$(PIP) install --editable '.[dev]'
 	$(BIN)/python -m export setup-tensorrt-rtx
+	$(BIN)/python -m tests.deploy.kubectl
 	@command -v chromium >/dev/null || $(BIN)/python -m playwright install --with-deps chromium
 	@touch $@

@@ -30,8 +30,8 @@ INPAINTED = ("input", "mask", "inpainted by Triton")
 COMPOSED = ("scene", "object", "set in by Triton")
 
 SCENE, OBJECT = "meadow.jpg", "beanbag.png"
-BOX = None
-"""Where the object stands, left, top, right, bottom, pixels of the scene."""
+POINT, SCALE = (430, 560), 0.45
+"""Where the middle of the object's lower edge stands, pixels of the scene, and its height as a share of the scene's."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _inpaint_samples(client: Client, output: Path, console: Console) -> tuple[li
 def _compose(client: Client, output: Path, console: Console) -> Row:
     """An object of one picture in another, without weights."""
     scene, thing = (checkout.root() / "samples" / name for name in (SCENE, OBJECT))
-    result = client.composite(scene, thing, box=BOX)
+    result = client.composite(scene, thing, point=POINT, scale=SCALE)
     result.save(output / "composite.png")
     _write(output / "composite.json", result.report)
     seconds = sum(value for steps in result.report["seconds"].values() for value in steps.values())

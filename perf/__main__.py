@@ -23,6 +23,7 @@ from atelier.generation.sizes import STRIDE, nearest_frame_nums
 from atelier.serving.launcher import LaunchError
 from perf import (
     batching,
+    compositing,
     generation,
     generation_options,
     lama,
@@ -189,10 +190,7 @@ def generation_options_command(
 ) -> None:
     """Memory and speed of every way of holding Wan: OUTPUT/generation-options-SIZE.{json,md}."""
     _check_video(size, frames)
-    names = tuple(name.strip() for name in variants.split(","))
-    if unknown := [name for name in names if name not in generation_options.VARIANTS]:
-        there = ", ".join(generation_options.VARIANTS)
-        raise typer.BadParameter(f"there is no {unknown[0]!r}; there are: {there}", param_hint="--variants")
+    names = _variants(variants, generation_options.VARIANTS)
     device = LoadOptions(device=device).device  # auto is a GPU, or none
     settings = generation_options.Settings(size, frame_size, frames, steps, names, device, bfloat16, threads, rounds)
     _run(
@@ -201,6 +199,49 @@ def generation_options_command(
         lambda progress: generation_options.measure(settings, progress),
         generation_options.markdown,
     )
+
+
+@app.command("compositing")
+def compositing_command(
+    size: Annotated[str, typer.Option(help="The networks, random: tiny, or full; full on a GPU without it.")] = "",
+    resolution: Annotated[
+        int | None, typer.Option(min=64, max=2048, help="Side of the crop; by size without it.")
+    ] = None,
+    steps: Annotated[str, typer.Option(help="Of denoising, each measured by itself; by size without them.")] = "",
+    variants: Annotated[str, typer.Option(help="Ways of holding FLUX, with commas between.")] = ",".join(
+        compositing.VARIANTS
+    ),
+    device: Annotated[str, typer.Option(help="PyTorch's name; auto: a GPU where there is one.")] = "auto",
+    checkpoints: Annotated[Path | None, typer.Option(help="A folder with flux-fill and flux-redux in it.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed pictures of each; the median counts.")] = 3,
+    threads: Annotated[int, typer.Option(min=1, help="Of PyTorch.")] = report.cores(),
+    output: Output = report.RESULTS,
+) -> None:
+    """Memory and speed of every way of holding FLUX.1-Fill: OUTPUT/compositing-SIZE.{json,md}."""
+    device = LoadOptions(device=device).device  # auto is a GPU, or none
+    size = size or ("tiny" if device == "cpu" else "full")
+    if size not in ("tiny", "full"):
+        raise typer.BadParameter("accepted: tiny, full", param_hint="--size")
+    resolution = resolution or (128 if size == "tiny" else 1024)
+    if resolution % 16:
+        raise typer.BadParameter("multiples of 16 are accepted", param_hint="--resolution")
+    numbers = _numbers("--steps", steps or ("4" if size == "tiny" else "28,50"), range(1, 201), "1 to 200")
+    names = _variants(variants, compositing.VARIANTS)
+    settings = compositing.Settings(size, resolution, numbers, names, device, threads, rounds)
+    _run(
+        f"compositing-{size}",
+        output,
+        lambda progress: compositing.measure(settings, progress, checkpoints),
+        compositing.markdown,
+    )
+
+
+def _variants(text: str, there: Iterable[str]) -> tuple[str, ...]:
+    """Names with commas between."""
+    names = tuple(name.strip() for name in text.split(","))
+    if unknown := [name for name in names if name not in there]:
+        raise typer.BadParameter(f"there is no {unknown[0]!r}; there are: {', '.join(there)}", param_hint="--variants")
+    return names
 
 
 @app.command("matting")
@@ -334,6 +375,7 @@ def all_command(output: Output = report.RESULTS) -> None:
     regions_command(side=1024, output=output)
     regions_command(rounds=1, output=output)
     generation_command(output=output)
+    compositing_command(size="tiny", output=output)
     matting_command(output=output)
     matting_length_command(output=output)
     tune_command(size=SizeName.mini, output=output)

@@ -46,21 +46,52 @@ def logged(server: Server, words: str, patience: float = 10) -> bool:
     return found
 
 
-TOGETHER = ("client/", "redis_bridge/", "perf/test_batching.py")
-"""Tests that look at all of /dev/shm for what was left there, or make there what the others would find."""
+TOGETHER = {
+    "shared memory": ("client/", "redis_bridge/", "perf/test_batching.py"),
+    "matte": ("model_repository/test_matte.py", "cli/test_matte.py"),
+}
+"""Files whose tests run in one process: those that look at all of /dev/shm for what was left there, or make there what
+the others would find; and those that would export the same networks again."""
+
+LONGEST = (
+    *("client/", "redis_bridge/", "perf/test_batching.py", "model_repository/", "cli/test_matte.py"),
+    *("training/", "perf/", "export/", "deploy/", "cli/", "job_worker/", "serving/", "compositing/", "generation/"),
+)
+"""Files that take minutes, as they train, export or start servers. With several processes these come first: one of
+them that came last would keep a single process busy while the others have nothing to do."""
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Two processes, each with servers, share the cores: PyTorch's threads would wait for each other, spinning.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """With several processes a file's tests run in one, as they share servers; all those of `TOGETHER` too."""
+    """With several processes a file's tests run in one, as they share servers; each group of `TOGETHER` too."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0].removeprefix("tests/")
-            return "shared memory" if file.startswith(TOGETHER) else file
+            file = _file(nodeid)
+            return next((group for group, files in TOGETHER.items() if file.startswith(files)), file)
 
+    config.option.loadscopereorder = False  # which goes by the number of tests, and that tells little of their time
     return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several processes the longest files come first."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _place(_file(item.nodeid)))
+
+
+def _file(nodeid: str) -> str:
+    """A test's file, below ``tests/``."""
+    return nodeid.partition("::")[0].removeprefix("tests/")
+
+
+def _place(file: str) -> int:
+    return next((place for place, start in enumerate(LONGEST) if file.startswith(start)), len(LONGEST))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -71,8 +71,7 @@ class BackgroundAnalyzer:
         job.check()
         reason = self._network.choose(mode, self._folders)
         if reason is None:
-            with self._network.open() as network:
-                scene = network(job)
+            scene = self._network.use(lambda network: network(job))
         else:
             scene = analyze(job)
         note(scene.report, mode, reason)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import traceback
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -27,6 +27,7 @@ class Loaded(Protocol):
 
 
 N = TypeVar("N", bound=Loaded)
+R = TypeVar("R")
 
 
 class Network(Generic[N]):
@@ -99,8 +100,7 @@ class Network(Generic[N]):
             InvalidInput: as for `choose`, or the weights cannot be used.
         """
         if self._residence == "always" and self.choose(mode, folders) is None:
-            with self.open():
-                pass
+            self.use(lambda network: None)
         return self.loaded
 
     def device(self, setting: str, folders: Mapping[str, Path]) -> str:
@@ -116,20 +116,27 @@ class Network(Generic[N]):
 
         return resolve(setting)
 
-    @contextmanager
-    def open(self) -> Iterator[N]:
-        """The network, for as long as the block lasts."""
+    def use(self, work: Callable[[N], R]) -> R:
+        """What is done with the network; where it is not kept, nothing refers to it afterwards.
+
+        Args:
+            work: called with the network. Its caller never holds it: a GPU's memory goes back to other processes only
+                after the last reference is gone, which a variable of the caller's would still be.
+        """
         if self._residence == "always":
             with self._lock:
                 if self._kept is None:
                     self._kept = self._make(import_module(self._module))
                     self.loaded = self._kept.loaded
-            yield self._kept
-            return
-        network = self._make(import_module(self._module))
-        self.loaded = network.loaded
+            return work(self._kept)
+        network: N | None = None
         try:
-            yield network
+            network = self._make(import_module(self._module))
+            self.loaded = network.loaded
+            return work(network)
+        except BaseException as error:
+            _forget(error)
+            raise
         finally:
             del network
             _free()
@@ -140,6 +147,14 @@ def note(report: StageReport, mode: Mode, reason: str | None) -> None:
     report.facts["mode_asked"] = mode
     if mode == "auto" and reason is not None:
         report.facts["why_classical"] = reason
+
+
+def _forget(error: BaseException) -> None:
+    """Drop what the frames of an error, and of those that led to it, still hold; where they were stays known."""
+    found: BaseException | None = error
+    while found is not None:
+        traceback.clear_frames(found.__traceback__)
+        found = found.__context__
 
 
 def _free() -> None:

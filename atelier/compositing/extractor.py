@@ -94,9 +94,7 @@ class ObjectExtractor:
         job = ExtractionJob(reference, job.box, job.point, job.check)
         reason = self._network.choose(mode, self._needed)
         if reason is None:
-            with self._network.open() as network:
-                alpha, report = network(job)
-            alpha = self._restrict(job, alpha, report)
+            alpha, report = self._network.use(lambda network: network(job))
         else:
             alpha, report = extract(job)
         note(report, mode, reason)
@@ -107,17 +105,6 @@ class ObjectExtractor:
     def _folders(self) -> Mapping[str, Path]:
         """Of the networks that are there, by the name of their setting."""
         return {**self._needed, **({"sam2": self._sam2} if self._sam2.is_dir() else {})}
-
-    def _restrict(self, job: ExtractionJob, alpha: Pixels, report: StageReport) -> Pixels:
-        """Without SAM 2 nothing has looked at box and point: the box is applied here, a point has no effect."""
-        if self._sam2.is_dir() or (job.box is None and job.point is None):
-            return alpha
-        name = self._sam2.name
-        if job.box is None:
-            report.warnings.append(f"There are no weights {name}: the point had no effect.")
-            return alpha
-        report.warnings.append(f"There are no weights {name}: the object was found by itself, then cut to the box.")
-        return np.where(_inside(_whole(job.box), alpha.shape), alpha, np.uint8(0))
 
 
 def extract(job: ExtractionJob) -> tuple[Pixels, StageReport]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ T = TypeVar("T")
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 _SCENE = TypeAdapter(Scene)
 _REPORT = TypeAdapter(StageReport)
+_REPORTS = TypeAdapter(dict[str, StageReport])
 _BOX = TypeAdapter(Box)
 _SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
 _PLACEMENT_KEYS = {"box", "crop", "source", "report"}
@@ -60,6 +62,29 @@ def report_from_dict(values: object) -> StageReport:
         return _REPORT.validate_python(values)
     except ValidationError as error:
         raise InvalidInput(f"The report is not as expected: {_first(error)}.") from None
+
+
+def reports_to_json(reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """Reports of `report_to_dict`, by stage."""
+    return json.dumps({"stages": reports}, ensure_ascii=False, allow_nan=False)
+
+
+def reports_from_json(text: str | bytes) -> dict[str, dict[str, Any]]:
+    """The reports that `reports_to_json` wrote.
+
+    Raises:
+        InvalidInput: the text holds none.
+    """
+    values = _load(text, "REPORT")
+    if not isinstance(values, dict) or set(values) != {"stages"}:
+        raise InvalidInput("REPORT is not what another stage answered as its REPORT.")
+    try:
+        # As JSON, so that text that is none in UTF-8 is refused.
+        reports = _REPORTS.validate_json(json.dumps(values["stages"]))
+    except (ValidationError, RecursionError) as error:
+        reason = _first(error) if isinstance(error, ValidationError) else "it is nested too deep"
+        raise InvalidInput(f"REPORT is not what another stage answered as its REPORT: {reason}.") from None
+    return {name: report_to_dict(report) for name, report in reports.items()}
 
 
 def placement_to_json(placement: Placement) -> str:
@@ -124,11 +149,15 @@ def check_placement(placement: Placement, background: Pixels | None = None) -> N
 
 
 def _load(text: str | bytes, name: str) -> Any:
-    def refuse(constant: str) -> None:
+    def refuse(constant: str) -> float:
         raise ValueError(f"{constant} is no number")
 
+    def finite(digits: str) -> float:
+        number = float(digits)
+        return number if math.isfinite(number) else refuse(digits)
+
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, parse_float=finite)
     except (ValueError, RecursionError):
         raise InvalidInput(f"{name} is not JSON.") from None
 

@@ -87,8 +87,7 @@ class ObjectSynthesizer:
         seed: int | None = None
         prompt = ""
         if reason is None:
-            with self._network.open() as network:
-                crop, seed, prompt, report = network(job)
+            crop, seed, prompt, report = self._network.use(lambda network: network(job))
             if self._able is not self._settings:
                 name = self._asked["redux"].name
                 report.warnings.append(f"There are no weights {name}: the object was shown to FLUX by a diptych.")

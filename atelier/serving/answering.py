@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from typing import Any, Generic, TypeVar
 
 import triton_python_backend_utils as pb_utils
 
-from atelier.serving.calls import ERRORS, FACTS, LEASE
+from atelier.serving.calls import ERRORS, FACTS, LEASE, error_as_data
 from atelier.serving.errors import Cancelled
 from atelier.serving.leases import is_held
 from atelier.serving.model import Tensors, tensors_of
@@ -101,8 +100,8 @@ class Task(Generic[Job]):
                 return False
             self._ended = True
             if code and self._errors_in:
-                words = json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False)
-                self._sender.send(pb_utils.InferenceResponse(tensors_of({self._errors_in: words})))
+                told = tensors_of({self._errors_in: error_as_data(code, message)})
+                self._sender.send(pb_utils.InferenceResponse(told))
             elif code:
                 # Within a stream gRPC carries no status: the words begin with it.
                 error = pb_utils.TritonError(f"[{code}] {message}", getattr(pb_utils.TritonError, code))

@@ -19,8 +19,8 @@ from atelier.serving.leases import Lease
 from atelier.serving.repository import PROFILE_VARIABLE, read_model
 
 ERRORS = "atelier_errors"
-"""Parameter of a request to a decoupled model: the output that carries what it fails with, as JSON, not as an error.
-Triton 2.51 loses an error that follows an answer within a call from one model to another, or never ends the call."""
+"""Parameter of a request: the output that carries what it fails with, as JSON, not as an error. Of an error Triton 2.51
+passes the words alone from one model to another; one that follows an answer it loses, or never ends the call."""
 
 LEASE = "atelier_lease"
 """Parameter of a request to a decoupled model: the lease that its caller holds while it waits."""
@@ -35,7 +35,7 @@ def call(
     outputs: Sequence[str],
     *,
     timeout: float,
-    refusals: bool = False,
+    facts: str | None = None,
 ) -> list[NDArray[Any]]:
     """Run another model and wait for its answer.
 
@@ -44,10 +44,11 @@ def call(
         inputs: arrays with their batch dimension, by tensor name.
         outputs: the tensors that are wanted.
         timeout: seconds that the request may wait in the other model's queue.
-        refusals: the inputs are a client's own, so that what is refused of them is the client's to read.
+        facts: where the inputs are a client's own: the output, one of `FACTS`, by which the other model says what it
+            refuses.
 
     Raises:
-        InvalidInput: it refused the inputs, and ``refusals`` is set.
+        InvalidInput, Cancelled: as the other model says, where ``facts`` is set.
         Unavailable: its queue is full, the time is over, or it is not loaded.
         CallFailed: it failed; the message is its own.
     """
@@ -58,17 +59,19 @@ def call(
         timeout=int(timeout * 1e6),
         # Where the other model runs on a GPU its outputs would stay there, and have no numpy array.
         preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
+        parameters={ERRORS: facts} if facts else {},
     )
     response = request.exec()
     if response.has_error():
         error = response.error()
         if error.code() == pb_utils.TritonError.UNAVAILABLE:
             raise Unavailable(error.message())
-        if refusals and error.code() == pb_utils.TritonError.INVALID_ARG:
-            raise InvalidInput(error.message())
         if not pb_utils.is_model_ready(model, ""):
             raise Unavailable(f"The model {model}, which this one calls, is not loaded.")
         raise CallFailed(f"{model}: {error.message()}")
+    if facts:
+        told = pb_utils.get_output_tensor_by_name(response, facts)
+        _raise_error(model, bytes(told.as_numpy().reshape(-1)[0]) if told is not None else b"{}")
     return [pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs]
 
 
@@ -125,11 +128,21 @@ def call_stream(
         raise given_up
     if failure is not None:
         raise _failure(model, "", failure)
-    if error := json.loads(found.get(facts, b"{}")).get("error"):
-        raise _failure(model, error["code"], error["message"])
+    _raise_error(model, found.get(facts, b"{}"))
     if missing := [name for name in outputs if name not in found]:
         raise CallFailed(f"{model} ended without {missing[0]}.")
     return found
+
+
+def error_as_data(code: str, message: str) -> str:
+    """What a model answers in one of `FACTS` instead of an error."""
+    return json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False)
+
+
+def _raise_error(model: str, told: bytes) -> None:
+    """Raise what a model told with `error_as_data`; nothing where it told something else."""
+    if error := json.loads(told).get("error"):
+        raise _failure(model, error["code"], error["message"])
 
 
 def _failure(model: str, code: str, text: str) -> Exception:

@@ -128,7 +128,7 @@ class Composition:
     ) -> list[NDArray[Any]]:
         self._task.report(tensors_of_progress(name, number, 3, monotonic() - self._began))
         inputs = self._inputs_of(model, more)
-        answers = call(model[0], inputs, outputs, timeout=self._timeout, refusals=True)
+        answers = call(model[0], inputs, outputs, timeout=self._timeout, facts="REPORT")
         # What is answered lives no longer than its response.
         return [answer.copy() for answer in answers]
 

@@ -27,7 +27,14 @@ from atelier.compositing.jobs import (
     Synthesis,
     SynthesisJob,
 )
-from atelier.compositing.scene import from_json, placement_from_json, placement_to_json, to_json
+from atelier.compositing.scene import (
+    from_json,
+    placement_from_json,
+    placement_to_json,
+    reports_from_json,
+    reports_to_json,
+    to_json,
+)
 from atelier.compositing.settings import (
     AnalyzerSettings,
     ExtractorSettings,
@@ -110,7 +117,7 @@ def finish(name: str, report: StageReport, staged: Staged) -> None:
     report.warnings[:0] = staged.warnings
     report.seconds = {step: round(seconds, 4) for step, seconds in report.seconds.items()}
     # Linux counts in KiB. What a network holds the stage says itself, where there is one.
-    report.memory["host_peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    report.memory["process"] = {"host_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
     staged.request.seconds.update(report.seconds)
     staged.earlier[name] = asdict(report)
 
@@ -146,7 +153,7 @@ def read_analysis(request: Request, settings: Settled[AnalyzerSettings]) -> Stag
 
 def tensors_of_scene(scene: Scene, staged: Staged) -> Tensors:
     """``ANALYSIS`` (text), ``SCENE`` and ``REPORT`` (JSON)."""
-    return {"ANALYSIS": scene.text, "SCENE": to_json(scene), "REPORT": _report(staged.earlier)}
+    return {"ANALYSIS": scene.text, "SCENE": to_json(scene), "REPORT": reports_to_json(staged.earlier)}
 
 
 def read_extraction(request: Request, settings: Settled[ExtractorSettings]) -> Staged:
@@ -167,7 +174,7 @@ def read_extraction(request: Request, settings: Settled[ExtractorSettings]) -> S
 
 def tensors_of_object(found: Extraction, staged: Staged) -> Tensors:
     """``OBJECT``, RGBA, and ``REPORT``, JSON."""
-    return {"OBJECT": found.object[None], "REPORT": _report(staged.earlier)}
+    return {"OBJECT": found.object[None], "REPORT": reports_to_json(staged.earlier)}
 
 
 def read_placement(request: Request, settings: Settled[PlacementSettings]) -> Staged:
@@ -202,7 +209,7 @@ def tensors_of_placement(placement: Placement, staged: Staged) -> Tensors:
         "OBJECT_MASK": placement.object_mask[None],
         "FILL_MASK": placement.fill_mask[None],
         "PRE_COMPOSITE": placement.pre_composite[None],
-        "REPORT": _report(staged.earlier),
+        "REPORT": reports_to_json(staged.earlier),
     }
 
 
@@ -288,17 +295,7 @@ def read_report(request: Request) -> Stages:
     given = request.optional("REPORT")
     if given is None:
         return {}
-    try:
-        stages = json.loads(_text("REPORT", given))["stages"]
-    except (ValueError, KeyError, TypeError):
-        stages = None
-    if not isinstance(stages, dict) or not all(isinstance(report, dict) for report in stages.values()):
-        raise InvalidInput("REPORT is not what another stage answered as its REPORT.")
-    return stages
-
-
-def _report(stages: Stages) -> str:
-    return json.dumps({"stages": stages}, ensure_ascii=False)
+    return reports_from_json(_text("REPORT", given))
 
 
 def _scene(request: Request) -> Scene | None:

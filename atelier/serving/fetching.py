@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import glob
 import hashlib
 import json
 import logging
@@ -120,26 +122,51 @@ def fetch(offer: Offer, target: Path, on_bytes: Callable[[File, int], None]) -> 
         FetchError: it could not be done.
     """
     growing = target.with_name(f".{target.name}.{offer.commit[:12]}.part")
+    _check_room(offer, growing)
     try:
-        _check_room(offer, growing)
         growing.mkdir(parents=True, exist_ok=True)
-        for file in offer.files:
-            _fetch_file(offer, file, growing, on_bytes)
-        if offer.weights.archive:
-            _unpack(offer, growing)
-        record = {"repository": offer.weights.repository, "commit": offer.commit, "files": _sizes(growing)}
-        (growing / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        growing.replace(target)
-    except (Interrupted, KeyboardInterrupt):
-        raise
     except OSError as error:
-        shutil.rmtree(growing, ignore_errors=True)
-        if error.errno == errno.ENOSPC:
-            raise FetchError(f"The disk of {target} is full: {_gb(offer.size)} are needed.") from None
-        raise FetchError(f"{error.filename or target} cannot be written ({error.strerror}).") from None
-    except BaseException:
-        shutil.rmtree(growing, ignore_errors=True)
-        raise
+        raise FetchError(f"{growing.parent} cannot be written to ({error.strerror}).") from None
+    with _alone(growing, target):
+        try:
+            for file in offer.files:
+                _fetch_file(offer, file, growing, on_bytes)
+            if offer.weights.archive:
+                _unpack(offer, growing)
+            record = {"repository": offer.weights.repository, "commit": offer.commit, "files": _sizes(growing)}
+            (growing / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            growing.replace(target)
+        except (Interrupted, KeyboardInterrupt):
+            raise
+        except OSError as error:
+            shutil.rmtree(growing, ignore_errors=True)
+            if error.errno == errno.ENOSPC:
+                raise FetchError(f"The disk of {target} is full: {_gb(offer.size)} are needed.") from None
+            raise FetchError(f"{error.filename or target} cannot be written ({error.strerror}).") from None
+        except BaseException:
+            shutil.rmtree(growing, ignore_errors=True)
+            raise
+    for other in target.parent.glob(f".{glob.escape(target.name)}.*.part"):  # of commits that are no longer the newest
+        shutil.rmtree(other, ignore_errors=True)
+
+
+@contextmanager
+def _alone(folder: Path, target: Path) -> Iterator[None]:
+    """Hold a folder against other processes.
+
+    Raises:
+        FetchError: one of them has it.
+    """
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(opened)
+        raise FetchError(f"Another process is bringing {target}.") from None
+    try:
+        yield
+    finally:
+        os.close(opened)
 
 
 def _fetch_file(offer: Offer, file: File, folder: Path, on_bytes: Callable[[File, int], None]) -> None:

@@ -22,6 +22,7 @@ from atelier.matting.job import DEFAULT_OUTPUTS, Event, JobSettings, MatteJob, P
 from atelier.matting.pipeline import MattingPipeline
 from atelier.matting.sampling import Sampler
 from atelier.serving.calls import call
+from atelier.serving.options import has_gpu
 from atelier.serving.repository import latest_version
 from atelier.serving.request import Request
 from atelier.serving.settings import Settled
@@ -50,9 +51,24 @@ class MatteSettings(JobSettings):
     )
     device: str = Field("cuda", description="where the networks are (pytorch)")
     precision: Literal["fp32", "fp16"] = Field("fp16", description="of weights and computing (pytorch)")
+    gpu: str = Field(
+        "auto",
+        pattern=r"^(auto|none|cuda(:\d+)?)$",
+        description="GPU that the three networks are on, which no other big model computes on meanwhile; auto: the "
+        "first, where there is one (triton)",
+    )
     max_archive: int = Field(
         64 * 2**20, ge=1024, description="bytes of the result files together (matte_sync); matte has no such limit"
     )
+
+    @property
+    def busy(self) -> str:
+        """The device that is held while a clip is worked on."""
+        if self.runtime == "pytorch":
+            return self.device
+        if self.gpu == "auto":
+            return "cuda" if has_gpu() else "cpu"
+        return self.gpu
 
 
 class ServedNetworks:

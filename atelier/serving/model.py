@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from pydantic_settings import BaseSettings
 
 from atelier.errors import InvalidInput
+from atelier.serving.calls import ERRORS, FACTS, error_as_data
 from atelier.serving.errors import Cancelled, Unavailable
 from atelier.serving.metrics import Metrics
 from atelier.serving.request import Request
@@ -144,6 +145,8 @@ class BatchModel(Model[Settings], Generic[Settings, Job, Result]):
         if isinstance(tensors, Exception):
             code, message = self.translate(request, tensors)
             self.metrics.answered(code.lower(), request.seconds)
+            if (facts := request.parameter(ERRORS)) in FACTS:
+                return pb_utils.InferenceResponse(tensors_of({facts: error_as_data(code, message)}))
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, getattr(pb_utils.TritonError, code)))
         self.metrics.answered("ok", request.seconds)
         return pb_utils.InferenceResponse(tensors_of(tensors))

@@ -168,7 +168,7 @@ def _write_tokenizer(folder: Path, first: int) -> None:
     What a full vocabulary has merged stands there as words that no text splits into.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = [*alphabet, *(f"<unused {number}>" for number in range(len(alphabet), first))]
+    words = [*alphabet, *(f"<unused {number}>" for number in range(len(alphabet), first)), *networks.SPECIAL]
     tokenizer = Qwen2Tokenizer(
         vocab={word: number for number, word in enumerate(words)},
         merges=[],

@@ -131,10 +131,12 @@ def test_ctrl_c_keeps_what_came(pull, target, environment):
         process = subprocess.Popen(
             command, cwd=ROOT, env={**environment, "HF_ENDPOINT": hub.url}, stderr=subprocess.PIPE
         )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not any(path.stat().st_size for path in target.parent.rglob("model.safetensors.begun")):
             assert time.monotonic() < deadline
             time.sleep(0.05)
+        hub.pause = 1.0
+        failed(pull(hub, "birefnet", "--to", target), "Another process is bringing", target)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
         assert process.returncode == 130, errors
@@ -222,9 +224,11 @@ def test_an_archive_that_is_none(pull, target, packed, words):
 
 def test_a_revision(pull, target):
     with Hub("ZhengPeng7/BiRefNet", BIREFNET) as hub:
+        (target.parent / ".birefnet.aaaa.part").mkdir()  # of a commit that was the newest once
         failed(pull(hub, "birefnet", "--to", target, "--revision", "gone"), "has no revision 'gone'", target)
         assert pull(hub, "birefnet", "--to", target, "--revision", "v1").returncode == 0
     assert all(COMMIT in path for path, _ in hub.asked if "/resolve/" in path)
+    assert [path.name for path in target.parent.iterdir()] == ["birefnet"]
 
 
 def test_what_cannot_be_had_is_one_line(pull, target):

@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pytest
 
 from atelier.compositing.choosing import Network, note
@@ -47,20 +50,40 @@ def test_residence(residence, made):
     resident = network(residence)
     assert resident.loaded == {}
     for _ in range(2):
-        with resident.open() as opened:
-            assert isinstance(opened, Echo)
+        assert resident.use(lambda network: isinstance(network, Echo))
     assert Echo.made - before == made
     assert resident.loaded == {"weights": {"host": 1}}
 
 
 def test_a_network_is_dropped_after_a_failure_too():
     resident = network("request")
-    with pytest.raises(KeyError), resident.open():
-        raise KeyError
+    with pytest.raises(KeyError):
+        resident.use(lambda network: {}["nothing"])
     before = Echo.made
-    with resident.open():
-        pass
+    resident.use(lambda network: None)
     assert Echo.made == before + 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_refers_to_a_dropped_network(fails):
+    seen = []
+
+    def work(network):
+        network.itself = network  # as hooks of a network do: counting references does not free it
+        seen.append(weakref.ref(network))
+        return 1 // (not fails)
+
+    gc.disable()
+    try:
+        error = None
+        try:
+            network("request").use(work)
+        except ZeroDivisionError as caught:
+            error = caught  # as the server keeps it, until it is answered
+        assert seen[0]() is None
+        assert (error is not None) == fails
+    finally:
+        gc.enable()
 
 
 def test_the_report_says_why():

@@ -13,6 +13,8 @@ from atelier.compositing.scene import (
     placement_to_json,
     report_from_dict,
     report_to_dict,
+    reports_from_json,
+    reports_to_json,
     to_json,
 )
 from atelier.errors import InvalidInput
@@ -155,3 +157,32 @@ def test_tensors_that_do_not_fit_are_refused(part, value):
 def test_a_placement_belongs_to_its_background():
     with pytest.raises(InvalidInput, match="for a background of 160x120 pixels, not of 160x90"):
         check_placement(placed(meadow(), vase()), meadow(90, 160))
+
+
+def test_reports_survive_json():
+    reports = {"background_analyzer": report_to_dict(StageReport("neural", warnings=["정말"], facts={"a": [1, None]}))}
+    assert reports_from_json(reports_to_json(reports)) == reports
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"stages": []}',
+        '{"stages": {"a": {}}}',
+        '{"stages": {"a": {"mode": "classical", "warnings": 5}}}',
+        '{"stages": {"a": {"mode": "classical", "warnings": [["not", "hashable"]]}}}',
+        '{"stages": {"a": {"mode": "classical", "seconds": {"alpha": "/etc/passwd"}}}}',
+        '{"stages": {"a": {"mode": "classical", "facts": {"b": NaN}}}}',
+        '{"stages": {"a": {"mode": "classical", "facts": {"b": 1e999}}}}',
+        '{"stages": {"a": {"mode": "classical", "warnings": ["\\ud800"]}}}',
+        '{"stages": {"a": {"mode": "classical", "facts": {"b": ' + "[" * 500 + "]" * 500 + "}}}}",
+        "[" * 100_000,
+    ],
+)
+def test_what_no_stage_reports_is_refused(text):
+    with pytest.raises(InvalidInput, match="^REPORT is not") as refused:
+        reports_from_json(text)
+    assert len(str(refused.value)) < 300

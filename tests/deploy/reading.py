@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from tests.deploy import kubectl
 
 DEPLOY = ROOT / "deploy"
 OVERLAYS = sorted(folder.name for folder in (DEPLOY / "k8s" / "overlays").iterdir())
+BRIDGE = "bridge"
 UNLOADING = 30
 """Seconds that `atelier serve` gives its server to unload, beyond --exit-timeout."""
 
@@ -90,17 +93,28 @@ def seconds(span: str) -> float:
 
 @functools.cache
 def manifests(overlay: str) -> str:
-    """What ``kubectl kustomize`` makes of an overlay."""
-    command = [kubectl.install(), "kustomize", DEPLOY / "k8s" / "overlays" / overlay]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    """What ``kubectl kustomize`` makes of an overlay; of ``bridge``: `cpu-small` with that component."""
+    folder = DEPLOY / "k8s" / "overlays" / overlay
+    with tempfile.TemporaryDirectory() as scratch:
+        if overlay == BRIDGE:
+            folder = Path(scratch).resolve()
+            both = {"resources": "overlays/cpu-small", "components": "components/bridge"}
+            lines = [f"{key}: [{os.path.relpath(DEPLOY / 'k8s' / place, folder)}]\n" for key, place in both.items()]
+            (folder / "kustomization.yaml").write_text("".join(lines), encoding="utf-8")
+        command = [kubectl.install(), "kustomize", folder]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout
 
 
+@functools.cache
+def _parsed(overlay: str) -> list[Any]:
+    return list(yaml.load_all(manifests(overlay), yaml.CSafeLoader))
+
+
 def objects(overlay: str, kind: str) -> dict[str, Any]:
     """The objects of one kind, by name."""
-    found = [each for each in yaml.safe_load_all(manifests(overlay)) if each["kind"] == kind]
-    return {each["metadata"]["name"]: each for each in found}
+    return {each["metadata"]["name"]: each for each in _parsed(overlay) if each["kind"] == kind}
 
 
 def program(name: str) -> str:

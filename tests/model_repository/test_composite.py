@@ -9,8 +9,8 @@ from PIL import Image
 
 from atelier.client import Client, InvalidRequest
 from tests.conftest import ROOT
+from tests.model_repository.composing import REPOSITORIES, file_of, pixels_of, scene, thing
 
-REPOSITORIES = (ROOT / "model_repository", ROOT / "ensembles")
 OUTPUTS = ("IMAGE", "MASK", "ANALYSIS", "REPORT")
 
 
@@ -23,27 +23,6 @@ def server(launch):
 def client(request, server):
     with Client(server.grpc_url if request.param == "grpc" else server.http_url) as client:
         yield client
-
-
-def scene(height=120, width=200):
-    """A wall above a floor, with some noise."""
-    pixels = np.full((height, width, 3), (170, 180, 190), np.uint8)
-    pixels[height * 2 // 3 :] = (120, 100, 80)
-    return pixels + np.random.default_rng(0).integers(0, 8, pixels.shape, np.uint8)
-
-
-def thing(height=48, width=32):
-    """A red block with a blue foot, with alpha."""
-    pixels = np.zeros((height, width, 4), np.uint8)
-    pixels[4:-4, 4:-4] = (200, 40, 40, 255)
-    pixels[-12:-4, 4:-4] = (40, 40, 200, 255)
-    return pixels
-
-
-def file_of(pixels, kind="PNG", mode=None):
-    image, file = Image.fromarray(pixels), io.BytesIO()
-    (image.convert(mode) if mode else image).save(file, kind)
-    return file.getvalue()
 
 
 def text(value):
@@ -65,10 +44,6 @@ def box(*corners):
 def ask(client, **more):
     answer = client.infer("composite", inputs(**more), outputs=dict.fromkeys(OUTPUTS))
     return {name: value.reshape(-1)[0] for name, value in answer.items()}
-
-
-def pixels_of(data):
-    return np.asarray(Image.open(io.BytesIO(data)))
 
 
 def test_an_object_is_set_in_and_nothing_else_changes(client):

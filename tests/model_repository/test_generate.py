@@ -317,3 +317,21 @@ def test_weights_that_are_missing_are_named(launch):
     (state,) = [state for state in server.states() if state.name == "generate"]
     assert state.state != "READY"
     assert "weights/gone is missing, the folder of its weights" in state.reason
+
+
+def test_who_gives_up_generate_sync_gives_up_the_video(server):
+    def cancelled():
+        page = urllib.request.urlopen(server.metrics_url).read().decode()
+        counts = [line for line in page.splitlines() if 'model="generate",outcome="cancelled"' in line]
+        return float(counts[0].split()[-1]) if counts else 0.0
+
+    before = cancelled()
+    inputs = {"PROMPT": np.array([["a cat"]], object), "SAMPLE_STEPS": np.array([[1000]], np.int32)}
+    with Client(server.grpc_url) as client:
+        with pytest.raises(DeadlineExceeded):
+            client.infer("generate_sync", inputs, timeout=3)
+        deadline = time.monotonic() + 60
+        while cancelled() == before and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert cancelled() == before + 1
+        assert client.generate("a cat").result().metadata["frames"] == 9

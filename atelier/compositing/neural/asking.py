@@ -88,7 +88,7 @@ class Reader:
     Args:
         folder: of the checkpoint; its files are there.
         picture_token: number of the token that a picture's places have.
-        image_tokens: that a picture becomes at most.
+        image_tokens: that a picture becomes at most, but for a strip that is one token wide.
 
     Raises:
         CheckpointError: tokenizer, template or the picture's settings cannot be used.

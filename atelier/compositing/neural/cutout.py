@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
@@ -26,6 +26,8 @@ _SMALLEST_ROOM = 8  # pixels
 _LEEWAY = 0.01  # by which the alpha may leave the mask, likewise: hair and glass do
 _OPAQUE = 128
 _FAINT = 3  # alpha up to which nothing hangs together
+Remove = Callable[[Pixels], Pixels]
+Corners = tuple[float, float, float, float]
 _KEYS = {"birefnet": "birefnet", "rmbg-2.0": "rmbg"}
 _NON_COMMERCIAL = "RMBG-2.0 cut the object out: its licence, CC BY-NC 4.0, is for non-commercial use alone."
 
@@ -81,7 +83,8 @@ class NeuralExtractor:
         job.check()
         if job.box is None and job.point is None:
             report.facts["method"] = "alone"
-            alpha = self._alpha(job.reference, report)
+            with timed(report.seconds, "alpha"):
+                alpha = self._remover(job.reference)
         elif self._sam2 is None:
             report.facts["method"] = "alone, limited"
             alpha = self._limited(job, report)
@@ -92,50 +95,85 @@ class NeuralExtractor:
         report.memory["extraction"] = memory.measure(self.device).as_dict()
         return alpha, report
 
-    def _alpha(self, picture: Pixels, report: StageReport) -> Pixels:
-        with timed(report.seconds, "alpha"):
-            return self._remover(picture)
-
     def _prompted(self, sam2: Sam2, job: ExtractionJob, report: StageReport) -> Pixels:
-        """SAM 2's mask, and the remover's alpha of its surroundings inside it."""
         report.models["prompted_segmenter"] = dict(sam2.facts)
         with timed(report.seconds, "mask"):
             mask, overlap = sam2(job.reference, job.point, job.box)
         report.facts["overlap"] = round(overlap, 4)
         job.check()
-        if not mask.any():
-            raise InvalidInput("Nothing was found at REFERENCE_POINT or in REFERENCE_BOX; another one is accepted.")
-        inside = _dilated(mask)
-        place = _surroundings(_bounds(mask), mask.shape)
-        alpha = np.zeros(mask.shape, np.uint8)
-        alpha[place.slices] = self._alpha(np.ascontiguousarray(job.reference[place.slices]), report)
-        alpha = np.where(inside, alpha, np.uint8(0))
-        if np.count_nonzero(alpha[mask] >= _OPAQUE) * 2 < np.count_nonzero(mask):
-            # What the remover holds for background, and the caller pointed at.
+        with timed(report.seconds, "alpha"):
+            alpha, agreed = alpha_in_mask(job.reference, mask, self._remover)
+        if not agreed:
             report.facts["method"] = "mask"
             report.warnings.append(
                 f"{self._remover.facts['name']} sees hardly anything of what SAM 2 found: the object has SAM 2's edge."
             )
-            return _smooth(mask)
         return alpha
 
     def _limited(self, job: ExtractionJob, report: StageReport) -> Pixels:
-        """Without SAM 2: the box is what the remover sees, and a point picks one of the parts that it finds."""
-        shape = (job.reference.shape[0], job.reference.shape[1])
-        box = Box(0, 0, *shape) if job.box is None else _whole(job.box).clip(*shape)
-        place = box if job.box is None else _surroundings(box, shape)
-        alpha = np.zeros(shape, np.uint8)
-        alpha[place.slices] = self._alpha(np.ascontiguousarray(job.reference[place.slices]), report)
-        limited = np.zeros(shape, np.uint8)
-        limited[box.slices] = alpha[box.slices]
+        with timed(report.seconds, "alpha"):
+            alpha = alpha_at(job.reference, job.box, job.point, self._remover)
         warning = "There are no weights of SAM 2: the object was found by itself"
         if job.box is not None:
             warning += ", then cut to the box"
         if job.point is not None:
-            limited = _part(limited, job.point)
             warning += ", and the part at the point was taken"
         report.warnings.append(f"{warning}.")
-        return limited
+        return alpha
+
+
+def alpha_in_mask(picture: Pixels, mask: NDArray[np.bool_], remove: Remove) -> tuple[Pixels, bool]:
+    """What is in a mask, with the opacity that a remover sees in the mask's surroundings.
+
+    Args:
+        picture: RGB [H, W, 3].
+        mask: [H, W].
+        remove: from a picture to its alpha.
+
+    Returns:
+        uint8 [H, W], and whether the remover sees at least half of the mask as an object; where it does not, the alpha
+        is the mask's: what the remover holds for background is what the caller pointed at.
+
+    Raises:
+        InvalidInput: the mask is empty.
+    """
+    if not mask.any():
+        raise InvalidInput("Nothing was found at REFERENCE_POINT or in REFERENCE_BOX; another one is accepted.")
+    alpha = _in_place(picture, _surroundings(_bounds(mask), mask.shape), remove)
+    if np.count_nonzero(alpha[mask] >= _OPAQUE) * 2 < np.count_nonzero(mask):
+        return np.asarray(cv2.GaussianBlur(mask.astype(np.uint8) * 255, (3, 3), 0), np.uint8), False
+    return np.where(_dilated(mask), alpha, np.uint8(0)), True
+
+
+def alpha_at(picture: Pixels, box: Corners | None, point: tuple[float, float] | None, remove: Remove) -> Pixels:
+    """What a remover sees in a box, and the part of it that is at a point.
+
+    Args:
+        picture: RGB [H, W, 3].
+        box: what is seen, with some room, and what is kept; None: all.
+        point: in the part that is kept; None: all parts.
+        remove: from a picture to its alpha.
+
+    Returns:
+        uint8 [H, W].
+
+    Raises:
+        InvalidInput: the alpha is background at the point.
+    """
+    if box is None:
+        alpha = remove(picture)
+    else:
+        kept = _whole(box).clip(*picture.shape[:2])
+        seen = _in_place(picture, _surroundings(kept, picture.shape), remove)
+        alpha = np.zeros_like(seen)
+        alpha[kept.slices] = seen[kept.slices]
+    return alpha if point is None else _part(alpha, point)
+
+
+def _in_place(picture: Pixels, place: Box, remove: Remove) -> Pixels:
+    alpha = np.zeros(picture.shape[:2], np.uint8)
+    alpha[place.slices] = remove(np.ascontiguousarray(picture[place.slices]))
+    return alpha
 
 
 def _part(alpha: Pixels, point: tuple[float, float]) -> Pixels:
@@ -169,12 +207,7 @@ def _dilated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(cv2.dilate(mask.astype(np.uint8), kernel), np.bool_)
 
 
-def _smooth(mask: NDArray[np.bool_]) -> Pixels:
-    """A mask's alpha, its edge two pixels wide."""
-    return np.asarray(cv2.GaussianBlur(mask.astype(np.uint8) * 255, (3, 3), 0), np.uint8)
-
-
-def _whole(corners: tuple[float, float, float, float]) -> Box:
+def _whole(corners: Corners) -> Box:
     left, top, right, bottom = corners
     row, column = math.floor(top), math.floor(left)
     return Box(row, column, math.ceil(bottom) - row, math.ceil(right) - column)

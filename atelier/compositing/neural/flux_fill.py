@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,11 @@ from atelier.errors import InvalidInput
 
 T5_TOKENS = 512
 """Tokens of a prompt that T5 reads; what is shorter is filled up."""
+
+# What is cut off a prompt is told in the report; diffusers would write the user's words into the server's log.
+logging.getLogger(diffusers.FluxFillPipeline.__module__).addFilter(
+    lambda record: "your input was truncated" not in str(record.msg)
+)
 
 
 @dataclass

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
 import transformers
+from accelerate import init_empty_weights  # type: ignore[import-untyped]
 from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
 
 from atelier.compositing.neural import devices, quantising
 from atelier.compositing.neural.flux_folders import Opened
 from atelier.compositing.neural.holding import Holding
-from atelier.compositing.neural.loading import check_loaded, foreign
+from atelier.compositing.neural.loading import CheckpointError, check_loaded, foreign
 
 OnStage = Callable[[str], None]
 """Told the name of every network after it is loaded."""
 
 _QUANTISED = {"T5EncoderModel": "text", "Qwen3ForCausalLM": "text"}
+_LISTED = 3
+_ORIGINAL_NAMES = ("double_blocks.", "model.diffusion_model.")  # which diffusers turns into its own
 _TRANSFORMERS = ("FluxTransformer2DModel", "Flux2Transformer2DModel")
 
 
@@ -67,7 +71,8 @@ def describe(opened: Opened, networks: dict[str, Any], holding: Holding) -> dict
 
 def _load(opened: Opened, name: str, kind: str, holding: Holding) -> Any:
     if kind in _TRANSFORMERS and holding.gguf is not None:
-        return _load_gguf(opened, name, kind, holding)
+        with foreign(holding.gguf, name):
+            return _load_gguf(opened, name, kind, holding, holding.gguf)
     config: Any = None
     if kind in _TRANSFORMERS:
         config = quantising.transformer_config(holding)
@@ -87,16 +92,34 @@ def _load(opened: Opened, name: str, kind: str, holding: Holding) -> Any:
     return network
 
 
-def _load_gguf(opened: Opened, name: str, kind: str, holding: Holding) -> Any:
+def _load_gguf(opened: Opened, name: str, kind: str, holding: Holding, file: Path) -> Any:
     """The settings come from the folder: without them diffusers would ask the hub."""
+    _check_gguf(file, _class(kind), opened.configs[name])
     return _class(kind).from_single_file(
-        str(holding.gguf),
+        str(file),
         quantization_config=quantising.transformer_config(holding),
         config=str(opened.folder),
         subfolder=name,
         dtype=holding.dtype,
         local_files_only=True,
     )
+
+
+def _check_gguf(file: Path, networks: Any, config: Mapping[str, Any]) -> None:
+    """Refuse a file that lacks tensors. Diffusers takes one with a tensor missing for one with other names."""
+    from gguf import GGUFReader
+
+    names = {tensor.name for tensor in GGUFReader(file).tensors}
+    if any(name.startswith(_ORIGINAL_NAMES) for name in names):
+        return
+    with init_empty_weights():
+        expected = networks.from_config(config).state_dict().keys()
+    if missing := sorted(expected - names):
+        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
+        raise CheckpointError(
+            f"{file.name} lacks {len(missing)} tensor(s): {', '.join(missing[:_LISTED])}{more}; accepted: the names of "
+            "diffusers, or of Black Forest Labs."
+        )
 
 
 def _class(kind: str) -> Any:

@@ -70,10 +70,11 @@ class QwenAnalyzer:
         self._quantisation = _quantisation(settings.quantisation, self.device)
         folder = open_folder(folder, "Qwen2-VL-7B-Instruct")
         files = [*_FILES, *shard_files(folder)]
+        if (folder / "config.json").is_file():  # of another model other files may be missing too
+            kind = read_json(folder, "config.json").get("model_type")
+            if kind != "qwen2_vl":
+                raise CheckpointError(f"{folder.name}/config.json describes a {kind}; accepted: qwen2_vl.")
         require(folder, files)
-        config = read_json(folder, "config.json")
-        if (kind := config.get("model_type")) != "qwen2_vl":
-            raise CheckpointError(f"{folder.name}/config.json describes a {kind}; accepted: qwen2_vl.")
         check_weights(folder, files)
         self._model = _load(folder, self._quantisation, self.device)
         self._longest = int(self._model.config.text_config.max_position_embeddings)
@@ -114,7 +115,7 @@ class QwenAnalyzer:
         report.facts["answer"] = said[:4000]
         report.memory = {name: used.as_dict() for name, used in self.loaded.items()}
         report.memory["generation"] = memory.measure(self.device).as_dict()
-        return _scene(job, base, answers.read(said, job.language), report)
+        return scene_of(job, base, answers.read(said, job.language), report)
 
     def _check_length(self, asked: Asked) -> None:
         most = self._longest - self._settings.max_new_tokens
@@ -215,7 +216,7 @@ def _load(folder: Path, kind: str, device: str) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def _scene(job: AnalysisJob, base: Scene, answer: answers.Answer, report: StageReport) -> Scene:
+def scene_of(job: AnalysisJob, base: Scene, answer: answers.Answer, report: StageReport) -> Scene:
     """The answer, and what it lacks from the statistics."""
     values, missing = answer.values, answer.missing(job.wants_box)
     report.facts["read"] = answer.read

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from atelier.matting.job import MatteJob, run_job
+from atelier.serving import gpu
 from atelier.serving.matting import REQUEST_SETTINGS, MatteSettings, load_pipeline, read_job, tensors_of_event
 from atelier.serving.model import Tensors
 from atelier.serving.request import Request
@@ -23,5 +24,6 @@ class TritonPythonModel(StreamModel[MatteSettings, MatteJob]):
         return read_job(request, settings)
 
     def run(self, job: MatteJob) -> Iterator[Tensors]:
-        for event in run_job(job, self.pipeline):
-            yield tensors_of_event(event)
+        with gpu.exclusive(self.settings.values.busy, job.check):
+            for event in run_job(job, self.pipeline):
+                yield tensors_of_event(event)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from atelier.matting.archive import Archive, pack
 from atelier.matting.job import MatteJob
+from atelier.serving import gpu
 from atelier.serving.matting import REQUEST_SETTINGS, MatteSettings, load_pipeline, read_job
 from atelier.serving.model import BatchModel, Tensors
 from atelier.serving.request import Request
@@ -23,7 +24,11 @@ class TritonPythonModel(BatchModel[MatteSettings, MatteJob, Archive]):
         return read_job(request, settings)
 
     def predict(self, jobs: Sequence[MatteJob]) -> Sequence[Archive | Exception]:
-        return [pack(job, self.pipeline, self.settings.values.max_archive) for job in jobs]
+        return [self._pack(job) for job in jobs]
+
+    def _pack(self, job: MatteJob) -> Archive:
+        with gpu.exclusive(self.settings.values.busy, job.check):
+            return pack(job, self.pipeline, self.settings.values.max_archive)
 
     def encode(self, result: Archive) -> Tensors:
         return {"ARCHIVE": result.data, "REPORT": result.report}

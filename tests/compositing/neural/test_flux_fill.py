@@ -136,13 +136,14 @@ def test_a_korean_prompt_works_and_what_t5_does_not_know_is_told(alone):
     assert warning == "T5 does not know 4 of the prompt's 9 tokens: English works better."
 
 
-def test_a_prompt_that_is_too_long_is_cut_and_that_is_told(alone):
+def test_a_prompt_that_is_too_long_is_cut_and_that_is_told(alone, caplog):
     text = "a cup, " * 120
     _, _, prompt, report = alone(job(prompt=text, steps=1))
     assert prompt == text.strip()
     clip, t5 = report.warnings
     assert clip.endswith("tokens; CLIP reads the first 77.")
     assert t5 == "The prompt has 841 tokens; T5 reads the first 512."
+    assert "cup" not in caplog.text
 
 
 def test_the_users_prompt_wins_then_the_scenes_then_a_neutral_one(alone):

@@ -148,17 +148,21 @@ def test_bytes_are_those_of_the_tensors_that_weights_are_made_of(folders):
     assert real_bytes(tied) == 4 * 2 * 32
 
 
-def test_a_gguf_file_that_cannot_be_used(folders, gguf_file, tmp_path):
-    transformer = FluxTransformer2DModel.from_pretrained(folders["checkpoint"], subfolder="transformer")
-    state = transformer.state_dict()
-    del state["x_embedder.weight"]
-    cut = write_gguf(tmp_path / "cut.gguf", state)
-    with pytest.raises(CheckpointError, match=r"cut.gguf lacks 1 tensor\(s\): x_embedder.weight"):
-        NeuralSynthesizer(folders, settings(quantisation="gguf", gguf=str(cut)))
+def test_a_gguf_file_that_cannot_be_used(folders, tmp_path):
+    state = FluxTransformer2DModel.from_pretrained(folders["checkpoint"], subfolder="transformer").state_dict()
+
+    def refused(name, words):
+        with pytest.raises(CheckpointError, match=words) as error:
+            NeuralSynthesizer(folders, settings(quantisation="gguf", gguf=str(tmp_path / name)))
+        assert str(tmp_path) not in str(error.value)
+
+    rest = {key: value for key, value in state.items() if key != "transformer_blocks.0.attn.norm_q.weight"}
+    write_gguf(tmp_path / "cut.gguf", rest)
+    refused("cut.gguf", r"cut.gguf lacks 1 tensor\(s\): transformer_blocks.0.attn.norm_q.weight; accepted")
+    write_gguf(tmp_path / "other.gguf", {"blk.0.attn_q.weight": state["proj_out.bias"]})
+    refused("other.gguf", r"other.gguf lacks 80 tensor\(s\): .* and 77 more")
     (tmp_path / "no.gguf").write_bytes(b"nothing of the kind" * 100)
-    with pytest.raises(CheckpointError, match="transformer in checkpoint cannot be loaded") as error:
-        NeuralSynthesizer(folders, settings(quantisation="gguf", gguf=str(tmp_path / "no.gguf")))
-    assert str(tmp_path) not in str(error.value)
+    refused("no.gguf", "transformer in no.gguf cannot be loaded")
 
 
 def test_the_folder_needs_no_weights_of_a_transformer_that_a_gguf_file_has(folders, gguf_file, tmp_path):
