@@ -47,7 +47,13 @@ def logged(server: Server, words: str, patience: float = 10) -> bool:
 
 
 TOGETHER = {
-    "shared memory": ("client/", "redis_bridge/", "perf/test_batching.py"),
+    "shared memory": (
+        "client/",
+        "redis_bridge/",
+        "perf/test_batching.py",
+        "faults/test_dead_processes.py",
+        "faults/test_mixed_sizes.py",
+    ),
     "matte": ("model_repository/test_matte.py", "cli/test_matte.py"),
 }
 """Files whose tests run in one process: those that look at all of /dev/shm for what was left there, or make there what
