@@ -6,15 +6,12 @@ Exit status: 0, 1 (a benchmark failed; one line on stderr says why), 2 (usage).
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markdown import Markdown
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from atelier.client import AtelierError
 from atelier.errors import InvalidInput
@@ -33,9 +30,11 @@ from perf import (
     report,
     runtimes,
     serving,
+    soak,
     sweep,
     tune,
 )
+from perf.command_line import numbers, run, shares_of
 from perf.measure import BenchmarkError
 
 app = typer.Typer(
@@ -87,8 +86,8 @@ def serving_command(
     """Served lama against OpenVINO, ONNX Runtime and eager PyTorch in one process: OUTPUT/serving-SIZE.{json,md}."""
     settings = serving.Settings(
         size=size.value,
-        sides=_numbers("--sides", sides, range(16, 4097, 8), "multiples of 8 from 16 to 4096"),
-        batches=_numbers("--batches", batches, range(1, lama.MAX_BATCH + 1), f"1 to {lama.MAX_BATCH}"),
+        sides=numbers("--sides", sides, range(16, 4097, 8), "multiples of 8 from 16 to 4096"),
+        batches=numbers("--batches", batches, range(1, lama.MAX_BATCH + 1), f"1 to {lama.MAX_BATCH}"),
         threads=threads,
         rounds=rounds,
     )
@@ -111,14 +110,14 @@ def sweep_command(
     settings = sweep.Settings(
         model=model.value,
         size=size.value,
-        side=_numbers("--side", str(side), range(16, 4097, 8), "multiples of 8 from 16 to 4096")[0],
-        concurrencies=_numbers("--concurrencies", concurrencies, range(1, 257), "1 to 256"),
-        shares=_shares("--shares", shares),
+        side=numbers("--side", str(side), range(16, 4097, 8), "multiples of 8 from 16 to 4096")[0],
+        concurrencies=numbers("--concurrencies", concurrencies, range(1, 257), "1 to 256"),
+        shares=shares_of("--shares", shares),
         seconds=seconds,
         windows=windows,
         threads=threads,
     )
-    document = _run(f"sweep-{model}", output, lambda progress: sweep.measure(settings, progress), sweep.markdown)
+    document = run(f"sweep-{model}", output, lambda progress: sweep.measure(settings, progress), sweep.markdown)
     sweep.plot(document, output / f"sweep-{model}.png")
 
 
@@ -139,8 +138,8 @@ def batching_command(
     output: Output = report.RESULTS,
 ) -> None:
     """The bridge and Triton against the old worker, same arrivals, a real Redis: OUTPUT/batching.{json,md}."""
-    settings = batching.Settings(size.value, threads, lone, random, burst, backlog, late, _shares("--loads", loads))
-    _run("batching", output, lambda progress: batching.measure(settings, progress), batching.markdown)
+    settings = batching.Settings(size.value, threads, lone, random, burst, backlog, late, shares_of("--loads", loads))
+    run("batching", output, lambda progress: batching.measure(settings, progress), batching.markdown)
 
 
 @app.command("generation")
@@ -161,7 +160,7 @@ def generation_command(
     _check_video(size, frames)
     device = LoadOptions(device=device).device  # auto is a GPU, or none
     settings = generation.Settings(size, frame_size, frames, steps, rank, threshold, device, bfloat16, threads, rounds)
-    _run(f"generation-{size}", output, lambda progress: generation.measure(settings, progress), generation.markdown)
+    run(f"generation-{size}", output, lambda progress: generation.measure(settings, progress), generation.markdown)
 
 
 def _check_video(size: str, frames: int) -> None:
@@ -192,7 +191,7 @@ def generation_options_command(
     names = _variants(variants, generation_options.VARIANTS)
     device = LoadOptions(device=device).device  # auto is a GPU, or none
     settings = generation_options.Settings(size, frame_size, frames, steps, names, device, bfloat16, threads, rounds)
-    _run(
+    run(
         f"generation-options-{size}",
         output,
         lambda progress: generation_options.measure(settings, progress),
@@ -224,10 +223,10 @@ def compositing_command(
     resolution = resolution or (128 if size == "tiny" else 1024)
     if resolution % 16:
         raise typer.BadParameter("multiples of 16 are accepted", param_hint="--resolution")
-    numbers = _numbers("--steps", steps or ("4" if size == "tiny" else "28,50"), range(1, 201), "1 to 200")
+    counts = numbers("--steps", steps or ("4" if size == "tiny" else "28,50"), range(1, 201), "1 to 200")
     names = _variants(variants, compositing.VARIANTS)
-    settings = compositing.Settings(size, resolution, numbers, names, device, threads, rounds)
-    _run(
+    settings = compositing.Settings(size, resolution, counts, names, device, threads, rounds)
+    run(
         f"compositing-{size}",
         output,
         lambda progress: compositing.measure(settings, progress, checkpoints),
@@ -261,9 +260,9 @@ def matting_command(
     if width % 32 or height % 32:
         raise typer.BadParameter("multiples of 32 are accepted", param_hint="--width, --height")
     settings = matting.Settings(
-        size, width, height, frames, _numbers("--windows", windows, range(1, 513), "1 to 512"), chunk, threads, rounds
+        size, width, height, frames, numbers("--windows", windows, range(1, 513), "1 to 512"), chunk, threads, rounds
     )
-    _run(f"matting-{size}", output, lambda progress: matting.measure(settings, progress), matting.markdown)
+    run(f"matting-{size}", output, lambda progress: matting.measure(settings, progress), matting.markdown)
 
 
 @app.command("matting-length")
@@ -278,9 +277,9 @@ def matting_length_command(
     """The peak memory of `matte`'s pipeline by length of the clip: OUTPUT/matting-length.{json,md}."""
     if side % 32:
         raise typer.BadParameter("multiples of 32 are accepted", param_hint="--side")
-    counts = _numbers("--lengths", lengths, range(1, 100_001), "1 to 100000")
+    counts = numbers("--lengths", lengths, range(1, 100_001), "1 to 100000")
     settings = matting_length.Settings(side, counts, window, chunk, threads)
-    _run("matting-length", output, lambda progress: matting_length.measure(settings, progress), matting_length.markdown)
+    run("matting-length", output, lambda progress: matting_length.measure(settings, progress), matting_length.markdown)
 
 
 @app.command("regions")
@@ -293,7 +292,7 @@ def regions_command(
 ) -> None:
     """Whole pages against regions: seconds and PSNR of both: OUTPUT/regions-SIDE.{json,md}."""
     settings = regions.Settings(side=side, pages=pages, rounds=rounds, fill_flat=fill_flat)
-    _run(f"regions-{side}", output, lambda progress: regions.measure(settings, progress), regions.markdown)
+    run(f"regions-{side}", output, lambda progress: regions.measure(settings, progress), regions.markdown)
 
 
 @app.command("runtimes")
@@ -310,12 +309,12 @@ def runtimes_command(
     """Eager PyTorch, TorchScript, ONNX Runtime and OpenVINO beside each other: OUTPUT/runtimes-SIZE.{json,md}."""
     settings = runtimes.Settings(
         size=size.value,
-        sides=_numbers("--sides", sides, range(16, 4097, 8), "multiples of 8 from 16 to 4096"),
-        batches=_numbers("--batches", batches, range(1, lama.MAX_BATCH + 1), f"1 to {lama.MAX_BATCH}"),
-        threads=_numbers("--threads", threads, range(1, 257), "1 to 256"),
+        sides=numbers("--sides", sides, range(16, 4097, 8), "multiples of 8 from 16 to 4096"),
+        batches=numbers("--batches", batches, range(1, lama.MAX_BATCH + 1), f"1 to {lama.MAX_BATCH}"),
+        threads=numbers("--threads", threads, range(1, 257), "1 to 256"),
         rounds=rounds,
     )
-    _run(f"runtimes-{size}", output, lambda progress: runtimes.measure(settings, progress), runtimes.markdown)
+    run(f"runtimes-{size}", output, lambda progress: runtimes.measure(settings, progress), runtimes.markdown)
 
 
 @app.command("tune")
@@ -337,16 +336,30 @@ def tune_command(
     """Try configurations on a running server and propose one: OUTPUT/tune-lama.{json,md}."""
     settings = tune.Settings(
         size=size.value,
-        side=_numbers("--side", str(side), range(16, 4097, 8), "multiples of 8 from 16 to 4096")[0],
+        side=numbers("--side", str(side), range(16, 4097, 8), "multiples of 8 from 16 to 4096")[0],
         concurrency=concurrency,
-        instances=_numbers("--instances", instances, range(1, 17), "1 to 16"),
-        threads=_numbers("--threads", threads, range(1, 257), "1 to 256"),
-        batches=_numbers("--batches", batches, range(1, lama.MAX_BATCH + 1), f"1 to {lama.MAX_BATCH}"),
-        delays=_numbers("--delays", delays, range(1_000_001), "0 to 1000000"),
+        instances=numbers("--instances", instances, range(1, 17), "1 to 16"),
+        threads=numbers("--threads", threads, range(1, 257), "1 to 256"),
+        batches=numbers("--batches", batches, range(1, lama.MAX_BATCH + 1), f"1 to {lama.MAX_BATCH}"),
+        delays=numbers("--delays", delays, range(1_000_001), "0 to 1000000"),
         seconds=seconds,
         windows=windows,
     )
-    _run("tune-lama", output, lambda progress: tune.measure(settings, progress), tune.markdown)
+    run("tune-lama", output, lambda progress: tune.measure(settings, progress), tune.markdown)
+
+
+@app.command("soak")
+def soak_command(
+    minutes: Annotated[float, typer.Option(min=0.1, help="Minutes of traffic.")] = 20,
+    callers: Annotated[int, typer.Option(min=1, max=256, help="Calls under way.")] = 6,
+    kill: Annotated[bool, typer.Option(help="Kill one of the model's processes a quarter into the time.")] = False,
+    output: Output = report.RESULTS,
+) -> None:
+    """Mixed traffic, bad requests and calls given up, for long; memory over time: OUTPUT/soak.{json,md,png}."""
+    document = run(
+        "soak", output, lambda shown: soak.measure(soak.Settings(minutes, callers, kill), shown), soak.markdown
+    )
+    soak.plot(document, output / "soak.png")
 
 
 @app.command("all")
@@ -369,35 +382,7 @@ def all_command(output: Output = report.RESULTS) -> None:
 
 
 def _serving(settings: serving.Settings, output: Path) -> None:
-    _run(f"serving-{settings.size}", output, lambda progress: serving.measure(settings, progress), serving.markdown)
-
-
-def _run(
-    name: str, output: Path, measure: Callable[[Progress], dict[str, Any]], markdown: Callable[[dict[str, Any]], str]
-) -> dict[str, Any]:
-    """Measure with a bar of progress, print, write."""
-    console = Console()
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        document = measure(progress)
-    text = markdown(document)
-    console.print(Markdown(text))
-    for file in report.write(document, text, output, name):
-        console.print(f"wrote {file}", soft_wrap=True)
-    return document
-
-
-def _numbers(option: str, text: str, accepted: Iterable[int], words: str) -> tuple[int, ...]:
-    """A list like ``256,512``; ``words`` say what is accepted."""
-    allowed = {str(number): number for number in accepted}
-    parts = [part.strip() for part in text.split(",")]
-    if wrong := [part for part in parts if part not in allowed]:
-        raise typer.BadParameter(f"{wrong[0]!r} is not accepted; {words}, with commas between.", param_hint=option)
-    return tuple(allowed[part] for part in parts)
-
-
-def _shares(option: str, text: str) -> tuple[float, ...]:
-    return tuple(part / 100 for part in _numbers(option, text, range(1, 151), "1 to 150 percent"))
+    run(f"serving-{settings.size}", output, lambda progress: serving.measure(settings, progress), serving.markdown)
 
 
 def main() -> None:

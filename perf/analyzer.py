@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
 
+from atelier import access
 from atelier.serving import checkout, embedded, wheels
 from perf.measure import BenchmarkError
+from perf.statistics import page
 
 WHEEL = "tritonclient==2.51.0"
 """From 2.58 on the wheel holds no binary any more; those between need a newer glibc than Debian 12's."""
@@ -108,7 +111,8 @@ class Analyzer:
     ) -> None:
         self._binary, self._model, self._tensors = install(), model, list(tensors)
         self._urls = {"grpc": grpc_url, "http": http_url.removeprefix("http://")}
-        self._page = f"{http_url}/v2/models/{model}/stats"
+        self._page = page(http_url, model)
+        self._key = access.find(urlsplit(http_url).port or 0) or ""
         self._seconds, self._windows = seconds, windows
 
     def run(self, load: Load) -> dict[str, Any]:
@@ -150,6 +154,8 @@ class Analyzer:
         with TemporaryDirectory(prefix="atelier-perf-") as folder:
             report = Path(folder) / "report.csv"
             command = [str(self._binary), "-m", self._model, "-u", self._urls[load.protocol], *load.arguments]
+            header = access.GRPC_HEADER if load.protocol == "grpc" else access.HTTP_HEADER
+            command += ["-H", f"{header}:{self._key}"]  # it asks for statistics, and registers segments
             command += [*self._tensors, f"--measurement-interval={seconds * 1000:.0f}", "-f", str(report)]
             command += [f"--stability-percentage={agreement}", f"--max-trials={trials}", "--verbose-csv"]
             run = subprocess.run(command, env=self._environment(), capture_output=True, text=True, check=False)

@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 import urllib.request
 from time import monotonic, sleep
+from urllib.parse import urlsplit
 
+from atelier import access
 from perf.measure import BenchmarkError
 
 STEPS = ("queue", "compute_input", "compute_infer", "compute_output")
 WHOLE = "success"  # Triton's name for a request from its arrival in the core to its last response
+
+
+def page(http_url: str, model: str) -> urllib.request.Request:
+    """What Triton says of a model; with the server's key, which it keeps this from others without."""
+    key = access.find(urlsplit(http_url).port or 0)
+    return urllib.request.Request(f"{http_url}/v2/models/{model}/stats", headers={access.HTTP_HEADER: key or ""})
 
 
 class Statistics:
@@ -21,7 +29,7 @@ class Statistics:
     """
 
     def __init__(self, http_url: str, model: str) -> None:
-        self._page = f"{http_url}/v2/models/{model}/stats"
+        self._page = page(http_url, model)
         self._last = self._read()
 
     def next_request(self, patience: float = 5.0) -> dict[str, float]:

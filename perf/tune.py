@@ -12,6 +12,7 @@ from rich.progress import Progress
 from tritonclient.grpc import InferenceServerClient, model_config_pb2
 from tritonclient.utils import InferenceServerException
 
+from atelier import access
 from atelier.client import Client
 from atelier.serving.repository import parse_config
 from perf import lama, report
@@ -162,9 +163,10 @@ def configure(shipped: Any, choice: Choice) -> Any:
 def _load(url: str, config: Any) -> None:
     """Have the server load the model again, with this configuration in place of its file."""
     body = json_format.MessageToDict(config, preserving_proto_field_name=True)
+    headers = {access.GRPC_HEADER: access.find(int(url.rpartition(":")[2])) or ""}
     with InferenceServerClient(url) as client:
         try:
-            client.load_model(lama.MODEL, config=json.dumps(body), client_timeout=300)
+            client.load_model(lama.MODEL, config=json.dumps(body), client_timeout=300, headers=headers)
         except InferenceServerException as error:
             raise BenchmarkError(f"The server refuses a configuration: {error.message()}") from None
 

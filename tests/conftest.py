@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from atelier.access import HTTP_HEADER
 from atelier.serving.launcher import Server
 from atelier.serving.options import ServerOptions, free_ports
 
@@ -31,6 +33,11 @@ def server_options(*repositories: Path, **changes: object) -> ServerOptions:
     return ServerOptions(repositories=repositories, **{**ports, "exit_timeout": 10, **changes})  # type: ignore[arg-type]
 
 
+def asking(server: Server, path: str) -> urllib.request.Request:
+    """A question about what the server restricts, with its key."""
+    return urllib.request.Request(server.http_url + path, headers={HTTP_HEADER: server.options.admin_key})
+
+
 def logged(server: Server, words: str, patience: float = 10) -> bool:
     """Whether the server's log has these words, or gets them soon: it is written, and read, beside the answers."""
     deadline = time.monotonic() + patience
@@ -40,7 +47,13 @@ def logged(server: Server, words: str, patience: float = 10) -> bool:
 
 
 TOGETHER = {
-    "shared memory": ("client/", "redis_bridge/", "perf/test_batching.py"),
+    "shared memory": (
+        "client/",
+        "redis_bridge/",
+        "perf/test_batching.py",
+        "faults/test_dead_processes.py",
+        "faults/test_mixed_sizes.py",
+    ),
     "matte": ("model_repository/test_matte.py", "cli/test_matte.py"),
 }
 """Files whose tests run in one process: those that look at all of /dev/shm for what was left there, or make there what

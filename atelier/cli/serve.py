@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
-from typing import Annotated
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
+from atelier import access
+from atelier.cli import serve_options as given
 from atelier.serving import checkout
 from atelier.serving.launcher import HARMLESS, LaunchError, ModelState, Server
 from atelier.serving.options import ENOUGH_SHARED_MEMORY, ServerOptions, free_shared_memory
+from atelier.serving.supervisor import Supervisor
 
 
 class _Stop(BaseException):
@@ -22,46 +22,26 @@ class _Stop(BaseException):
 
 
 def command(
-    profile: Annotated[
-        str | None,
-        typer.Option(
-            help="Use configs/NAME.pbtxt of the models that have it, or, with the name default, config.pbtxt alone. "
-            "Without it: openvino on the embedded server where there is no GPU.",
-            metavar="NAME",
-        ),
-    ] = None,
-    models: Annotated[
-        str | None,
-        typer.Option(
-            help="Models to load, separated by commas, with those that they call. Default: all that can load."
-        ),
-    ] = None,
-    repository: Annotated[
-        list[Path] | None,
-        typer.Option(help="Model repository; may repeat. Default: model_repository and ensembles of the checkout."),
-    ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    http_port: Annotated[int, typer.Option(help="Port of HTTP.", min=1, max=65535)] = 8000,
-    grpc_port: Annotated[int, typer.Option(help="Port of gRPC.", min=1, max=65535)] = 8001,
-    metrics_port: Annotated[int, typer.Option(help="Port of the metrics.", min=1, max=65535)] = 8002,
-    server: Annotated[
-        Path | None,
-        typer.Option(
-            help="Another tritonserver program. Default: the embedded one.",
-            envvar="ATELIER_TRITONSERVER",
-            metavar="PATH",
-        ),
-    ] = None,
-    exit_timeout: Annotated[
-        int,
-        typer.Option(
-            help="Seconds that running requests are given when the server is stopped; what takes longer is lost.",
-            envvar="ATELIER_EXIT_TIMEOUT",
-            metavar="SECONDS",
-            min=1,
-        ),
-    ] = 60,
-    verbose: Annotated[bool, typer.Option(help="Show all of the server's log, not only warnings and errors.")] = False,
+    profile: given.Profile = None,
+    models: given.Models = None,
+    repository: given.Repository = None,
+    host: given.Host = "127.0.0.1",
+    http_port: given.HttpPort = 8000,
+    grpc_port: given.GrpcPort = 8001,
+    metrics_port: given.MetricsPort = 8002,
+    health_port: given.HealthPort = 8003,
+    server: given.ServerProgram = None,
+    exit_timeout: given.ExitTimeout = 60,
+    admin_key_file: given.AdminKeyFile = None,
+    on_dead_stub: given.OnDead = given.OnDeadStub.restart,
+    max_restarts: given.MaxRestarts = 5,
+    stub_timeout: given.StubTimeout = 300,
+    shared_memory_step: given.SharedMemoryStep = None,
+    client_shared_memory: given.ClientSharedMemory = None,
+    otel_url: given.OtelUrl = None,
+    otel_rate: given.OtelRate = 100,
+    server_flag: given.ServerFlag = None,
+    verbose: given.Verbose = False,
 ) -> None:
     """Start Triton with the models whose artefacts are there, and serve until SIGTERM or Ctrl-C."""
     options = ServerOptions(
@@ -72,18 +52,34 @@ def command(
         http_port=http_port,
         grpc_port=grpc_port,
         metrics_port=metrics_port,
+        health_port=health_port,
         binary=server,
         exit_timeout=exit_timeout,
+        admin_key=access.read(admin_key_file) if admin_key_file else access.make(),
+        stub_timeout=stub_timeout,
+        shared_memory_step=shared_memory_step * 2**20 if shared_memory_step else None,
+        client_shared_memory=client_shared_memory,
+        otel_url=otel_url,
+        otel_rate=otel_rate,
+        extra_flags=tuple(server_flag or ()),
     )
-    process = Server(options, on_line=lambda line: _show(line, verbose))
-    _stop_on_signals(process)
+    supervisor = Supervisor(
+        options,
+        on_line=lambda line: _show(line, verbose),
+        on_event=_say,
+        most_restarts=max_restarts if on_dead_stub is given.OnDeadStub.restart else 0,
+    )
+    _stop_on_signals(supervisor.server)
     try:
-        with process:
-            _report(process)
-            status = process.wait()
-            raise LaunchError(f"The server ended by itself with status {status}.")
+        with supervisor:
+            _report(supervisor.server)
+            supervisor.run()
     except _Stop:
-        sys.stderr.write("Stopped.\n")
+        _say("Stopped.")
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
 
 
 def _stop_on_signals(process: Server) -> None:
@@ -96,7 +92,7 @@ def _stop_on_signals(process: Server) -> None:
         if seen > 1:
             process.kill()
             return
-        sys.stderr.write("Finishing the running requests.\n")
+        _say("Finishing the running requests.")
         raise _Stop
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -125,7 +121,9 @@ def _report(process: Server) -> None:
     if not ready:
         raise LaunchError("No model could be loaded; the table says what each of them lacks.")
     console.print(
-        f"Ready: HTTP {process.http_url}, gRPC {process.grpc_url}, metrics {process.metrics_url}", soft_wrap=True
+        f"Ready: HTTP {process.http_url}, gRPC {process.grpc_url}, metrics {process.metrics_url}{_health(process)} "
+        f"(Triton {process.administration.version()})",
+        soft_wrap=True,
     )
     if (free := free_shared_memory()) < ENOUGH_SHARED_MEMORY:
         sys.stderr.write(
@@ -137,6 +135,11 @@ def _report(process: Server) -> None:
             "The embedded server is for development on one machine: it lacks the security fixes of 2025 and 2026. "
             "Where others reach it, serve on NVIDIA's container.\n"
         )
+
+
+def _health(process: Server) -> str:
+    options = process.options
+    return f", health http://{options.host}:{options.health_port}/healthz" if options.health_port else ""
 
 
 def _table(states: list[ModelState]) -> Table:

@@ -33,3 +33,8 @@ def is_loopback(address: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def port_of(address: str) -> int:
+    """The port of an address that `split` has taken."""
+    return urlsplit(f"//{address}").port or 0

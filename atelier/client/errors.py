@@ -72,7 +72,7 @@ def translate(error: InferenceServerException, url: str) -> AtelierError:
     if status in (*UNAVAILABLE, "403") and message.startswith(
         ("This protocol is restricted", "This API is restricted")
     ):
-        return InvalidRequest(message)
+        return InvalidRequest(f"{message}: ATELIER_ADMIN_KEY, or admin_key, is to be the key that it was started with.")
     if status in UNAVAILABLE:
         if "maximum queue size" in message:
             return QueueFull(message)

@@ -95,6 +95,8 @@ class AsyncClient:
         timeout: seconds of a call's deadline where the call names none, at most a day.
         shared_memory: send tensors through shared memory where the server shares this machine.
         headers: sent with every call.
+        admin_key: sent with what the server restricts: shared memory and statistics; ``None``: the environment's
+            (``ATELIER_ADMIN_KEY``, ``ATELIER_ADMIN_KEY_FILE``), or for a server of this user on this machine its own.
 
     Raises:
         InvalidRequest: one of these is none.
@@ -107,9 +109,10 @@ class AsyncClient:
         timeout: float = DEFAULT_TIMEOUT,
         shared_memory: bool = False,
         headers: Mapping[str, str] | None = None,
+        admin_key: str | None = None,
     ) -> None:
         self._timeout = check_timeout(timeout)
-        self._transport = Transport(url, shared_memory=shared_memory, headers=headers)
+        self._transport = Transport(url, shared_memory=shared_memory, headers=headers, admin_key=admin_key)
 
     async def __aenter__(self) -> Self:
         return self

@@ -15,11 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor, triton_to_np_dtype
 
+from atelier.owners import owner
+
 ALIGNMENT = 64
 """Tensors begin at multiples of this, as numpy and ONNX Runtime like them."""
 
 SMALLEST = 2**20
 """Bytes of the smallest segment; sizes are powers of two, so that calls of similar size share segments."""
+
+NAMES = "atelier_client_"
+"""Begin of the segments' names; whose each is follows, so that a server removes those of clients that were killed."""
 
 LARGEST = 2**46
 """Bytes that no machine has; beyond, Python leaves a segment behind that it could not size."""
@@ -92,7 +97,7 @@ class Segment:
         self.size = max(SMALLEST, 1 << (size - 1).bit_length())
         self._reserved = 0
         try:
-            self._memory = SharedMemory(name=f"atelier_{uuid.uuid4().hex}", create=True, size=self.size)
+            self._memory = SharedMemory(name=f"{NAMES}{owner()}_{uuid.uuid4().hex[:16]}", create=True, size=self.size)
         except OSError as error:
             raise NoRoom(f"{size} bytes of shared memory cannot be had ({error})") from None
         self.name = self._memory.name

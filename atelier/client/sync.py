@@ -30,6 +30,8 @@ class Client:
         timeout: seconds of a call's deadline where the call names none, at most a day.
         shared_memory: send tensors through shared memory where the server shares this machine.
         headers: sent with every call.
+        admin_key: sent with what the server restricts: shared memory and statistics; ``None``: the environment's
+            (``ATELIER_ADMIN_KEY``, ``ATELIER_ADMIN_KEY_FILE``), or for a server of this user on this machine its own.
 
     Raises:
         InvalidRequest: one of these is none.
@@ -42,8 +44,11 @@ class Client:
         timeout: float = DEFAULT_TIMEOUT,
         shared_memory: bool = False,
         headers: Mapping[str, str] | None = None,
+        admin_key: str | None = None,
     ) -> None:
-        self._client = AsyncClient(url, timeout=timeout, shared_memory=shared_memory, headers=headers)
+        self._client = AsyncClient(
+            url, timeout=timeout, shared_memory=shared_memory, headers=headers, admin_key=admin_key
+        )
         self._url = url
         self._calls: set[asyncio.Task[Any]] = set()  # touched in the loop alone
         self._lock = threading.Lock()

@@ -17,6 +17,7 @@ import tritonclient.http.aio as http_aio
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from atelier import access
 from atelier.client.addresses import is_loopback, split
 from atelier.client.errors import (
     AtelierError,
@@ -32,6 +33,7 @@ from atelier.client.errors import (
     translate,
     translate_streamed,
 )
+from atelier.client.keys import AdminKey
 from atelier.client.regions import Refused, Regions
 from atelier.client.requests import (
     Deadline,
@@ -65,9 +67,18 @@ class Transport:
         shared_memory: send arrays through system shared memory where the server shares this machine; where it does
             not, or refuses, they are sent in the message, which is said once in the log.
         headers: sent with every call, for instance a key that a proxy asks for.
+        admin_key: sent with what the server restricts: shared memory and statistics; ``None``: what the environment
+            names, or for a server of this user on this machine its own.
     """
 
-    def __init__(self, url: str, *, shared_memory: bool, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        shared_memory: bool,
+        headers: Mapping[str, str] | None = None,
+        admin_key: str | None = None,
+    ) -> None:
         self._scheme, self._address = split(url)
         self.url = url
         self._tensors = http_client if self._scheme.startswith("http") else grpc_client
@@ -75,6 +86,7 @@ class Transport:
         if self._tensors is http_client:
             # aiohttp asks for compression by itself, and Triton then spends 25 ns a byte on it.
             self._headers = {"accept-encoding": "identity", **self._headers}
+        self._key = AdminKey(self._address, admin_key, access.GRPC_HEADER if self.is_grpc else access.HTTP_HEADER)
         self._shared_memory = shared_memory
         self._room_missed = False
         self._segments: list[Segment] = []  # registered, and not in use
@@ -212,7 +224,7 @@ class Transport:
         deadline = Deadline(timeout)
         form = {"as_json": True} if self._tensors is grpc_client and what.startswith("get_") else {}
         return await self._bounded(
-            getattr(self._client, what)(*arguments, headers=dict(self._headers), **form), deadline
+            getattr(self._client, what)(*arguments, headers=self._key.beside(self._headers), **form), deadline
         )
 
     async def _infer_shared(
@@ -283,7 +295,7 @@ class Transport:
             return None
         try:
             call = self._client.register_system_shared_memory(
-                segment.name, segment.key, segment.size, headers=dict(self._headers)
+                segment.name, segment.key, segment.size, headers=self._key.beside(self._headers)
             )
             await self._bounded(call, deadline)
         except BaseException as error:
@@ -306,11 +318,11 @@ class Transport:
         segment.close()
 
     async def _register(self, name: str, key: str, size: int, deadline: Deadline) -> None:
-        call = self._client.register_system_shared_memory(name, key, size, headers=dict(self._headers))
+        call = self._client.register_system_shared_memory(name, key, size, headers=self._key.beside(self._headers))
         await self._bounded(call, deadline)
 
     async def _unregister(self, name: str, deadline: Deadline) -> None:
-        call = self._client.unregister_system_shared_memory(name, headers=dict(self._headers))
+        call = self._client.unregister_system_shared_memory(name, headers=self._key.beside(self._headers))
         await self._bounded(call, deadline)
 
     def _input(self, name: str, array: NDArray[Any]) -> Any:

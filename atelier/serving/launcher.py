@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
-import json
 import os
 import shutil
 import signal
@@ -13,17 +12,16 @@ import socket
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
+from atelier import access
 from atelier.errors import InvalidInput
-from atelier.serving import checkout, embedded, leftovers, repository
+from atelier.serving import checkout, draining, embedded, leftovers, repository
+from atelier.serving.administration import Administration
 from atelier.serving.options import ServerOptions, command, known_flags, with_profile
 
 LOG_LINES = 5000
@@ -71,6 +69,10 @@ class Server:
     Args:
         options: what to start.
         on_line: called with each line of the server's log, from a thread of its own.
+
+    Attributes:
+        options: what it was started with, and the profile that it came to.
+        administration: what is asked of the running server.
     """
 
     def __init__(self, options: ServerOptions, on_line: Callable[[str], None] | None = None) -> None:
@@ -80,6 +82,8 @@ class Server:
         self._process: subprocess.Popen[str] | None = None
         self._pump: threading.Thread | None = None
         self._scratch: Path | None = None
+        self._keys: list[Path] = []
+        self.administration = Administration(self.http_url, options.admin_key)
         self._models = repository.discover(options.repositories, options.profile)
         self._prefix = leftovers.region_prefix(next(_NUMBERS))
         self._failed: dict[str, str] = {}
@@ -99,6 +103,11 @@ class Server:
     def metrics_url(self) -> str:
         """Address of the metrics page."""
         return f"http://{self.options.host}:{self.options.metrics_port}/metrics"
+
+    @property
+    def models(self) -> list[repository.Model]:
+        """All models of the repositories, loaded or not."""
+        return self._models
 
     @property
     def pid(self) -> int | None:
@@ -164,6 +173,7 @@ class Server:
         )
         self._pump = threading.Thread(target=self._read_log, name="tritonserver-log", daemon=True)
         self._pump.start()
+        self._keys = access.publish((self.options.http_port, self.options.grpc_port), self.options.admin_key)
 
     def wait_ready(self, timeout: float = 300.0) -> None:
         """Wait until the server answers at every port and every model that was tried is ready or has failed.
@@ -180,7 +190,7 @@ class Server:
                 if self._pump is not None:
                     self._pump.join(5)  # its last words may still be in the pipe
                 raise LaunchError(f"The server ended while it started: {self._last_error()}")
-            index = self._index()
+            index = self.administration.index()
             states = {entry["name"]: entry for entry in index or () if entry.get("state")}
             loading = any(states.get(model, {}).get("state") in (None, "LOADING") for model in self._load)
             if index is not None and not loading and self._listens():
@@ -222,8 +232,12 @@ class Server:
         """Wait for the process to end by itself, and return its exit status."""
         return self._process.wait() if self._process else 0
 
-    def stop(self) -> int:
+    def stop(self, dead: Collection[str] = ()) -> int:
         """Drain and stop the process: running requests finish, new ones are refused.
+
+        Args:
+            dead: models whose processes are dead or silent: their requests, and those of their callers, are given a
+                moment only. Triton would wait for them until the time is over.
 
         Returns:
             The exit status of the process; 0 where it was not started.
@@ -232,8 +246,18 @@ class Server:
             return 0
         if self.is_alive():
             deadline = time.monotonic() + self.options.exit_timeout
-            self._unload_callers(deadline)
-            self._process.send_signal(signal.SIGTERM)
+            if dead:
+                draining.unload(self, self._load, deadline, draining.with_callers(self._models, dead))
+                self.kill()
+            else:
+                # A server that got SIGTERM refuses every new inference, also those of its own models: a request whose
+                # model had not yet made its call would be lost.
+                draining.unload(
+                    self,
+                    [model.name for model in self._models if model.requires and model.name in self._load],
+                    deadline,
+                )
+                self._process.send_signal(signal.SIGTERM)
             try:
                 # Unloading the Python models comes on top of the time for running requests.
                 self._process.wait(max(0.0, deadline - time.monotonic()) + 30)
@@ -255,28 +279,10 @@ class Server:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def _clean_up(self) -> None:
+        access.withdraw(self._keys, self.options.admin_key)
         leftovers.remove_regions(self._prefix)
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
-
-    def _unload_callers(self, deadline: float) -> None:
-        """Unload the models that call others, and wait for their running requests.
-
-        A server that got SIGTERM refuses every new inference, also those of its own models: a request whose model had
-        not yet made its call would be lost. Unloading a model finishes what it runs and refuses what comes.
-        """
-        callers = {model.name: model.requires for model in self._models if model.name in self._load and model.requires}
-        while callers:
-            # Those first that no other caller needs; a cycle, which the lint cannot see, ends in one go.
-            now = [name for name in callers if not any(name in needs for needs in callers.values())] or list(callers)
-            for name in now:
-                self._post(f"/v2/repository/models/{name}/unload")  # answers at once
-                del callers[name]
-            while time.monotonic() < deadline and self.is_alive():
-                states = {entry["name"]: entry.get("state") for entry in self._index() or ()}
-                if not any(states.get(name) in ("READY", "LOADING", "UNLOADING") for name in now):
-                    break
-                time.sleep(0.05)
 
     def _choose_models(self) -> tuple[list[str], dict[str, str]]:
         """The models to load, and what each of the others lacks."""
@@ -361,20 +367,6 @@ class Server:
         lines = [line for line in self._lines if HARMLESS not in line]
         errors = [line for line in lines if any(word in line for word in LAST_WORDS)]
         return (errors or lines or ["it wrote nothing"])[-1]
-
-    def _index(self) -> list[dict[str, Any]] | None:
-        """The server's list of models; ``None`` while it does not answer."""
-        answer = self._post("/v2/repository/index")
-        return None if answer is None else json.loads(answer)
-
-    def _post(self, path: str) -> bytes | None:
-        request = urllib.request.Request(self.http_url + path, data=b"", method="POST")
-        request.add_header("x-admin-key", self.options.admin_key)
-        # Without the proxies of the environment: they do not know this machine's loopback.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with contextlib.suppress(urllib.error.URLError, OSError), opener.open(request, timeout=10) as reply:
-            return bytes(reply.read())
-        return None
 
 
 def _die_with_parent() -> None:

@@ -7,24 +7,22 @@ launcher removes what nobody owns any more, and nothing else: containers may sha
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
+from atelier.owners import is_gone, owner
+
 SHARED_MEMORY = Path("/dev/shm")
 REGIONS = "atelier_py_"
+SEGMENTS = "atelier_client_"
+"""Begin of the names that clients give their shared memory (`atelier.client.shared`)."""
 FOLDERS = "atelier-server-"
-
-
-def _namespace() -> str:
-    """The number of this process's PID namespace."""
-    return "".join(filter(str.isdigit, str(Path("/proc/self/ns/pid").readlink())))
 
 
 def region_prefix(number: int) -> str:
     """Begin of the names of one server's shared memory; ``number`` tells the servers of a process apart."""
-    return f"{REGIONS}{_namespace()}_{os.getpid()}_{number}_"
+    return f"{REGIONS}{owner()}_{number}_"
 
 
 def scratch_folder() -> Path:
@@ -33,9 +31,7 @@ def scratch_folder() -> Path:
     The Python backend gives its stubs a command line that is split at blanks, and decodes paths as ASCII.
     """
     parent = Path(tempfile.gettempdir())
-    return Path(
-        tempfile.mkdtemp(prefix=f"{FOLDERS}{_namespace()}_{os.getpid()}_", dir=parent if _plain(parent) else "/tmp")
-    )
+    return Path(tempfile.mkdtemp(prefix=f"{FOLDERS}{owner()}_", dir=parent if _plain(parent) else "/tmp"))
 
 
 def _plain(path: Path) -> bool:
@@ -49,19 +45,21 @@ def remove_regions(prefix: str) -> None:
             region.unlink()
 
 
+def segments_of_the_dead() -> list[Path]:
+    """The shared memory of clients that have ended without freeing it: they were killed, and all their helpers."""
+    return [path for path in SHARED_MEMORY.glob(f"{SEGMENTS}*") if is_gone(path.name.removeprefix(SEGMENTS))]
+
+
 def sweep() -> None:
-    """Remove what servers left behind whose launchers are gone; what belongs to other users stays."""
+    """Remove what servers and clients left behind that are gone; what belongs to other users stays."""
+    for segment in segments_of_the_dead():
+        with contextlib.suppress(OSError):
+            segment.unlink()
     for region in SHARED_MEMORY.glob(f"{REGIONS}*"):
-        if _abandoned(region.name.removeprefix(REGIONS)):
+        if is_gone(region.name.removeprefix(REGIONS)):
             with contextlib.suppress(OSError):
                 region.unlink()
     for parent in {Path(tempfile.gettempdir()), Path("/tmp")}:
         for folder in parent.glob(f"{FOLDERS}*"):
-            if _abandoned(folder.name.removeprefix(FOLDERS)):
+            if is_gone(folder.name.removeprefix(FOLDERS)):
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _abandoned(owner: str) -> bool:
-    namespace, _, rest = owner.partition("_")
-    launcher = rest.partition("_")[0]
-    return namespace == _namespace() and launcher.isdecimal() and not Path(f"/proc/{launcher}").exists()

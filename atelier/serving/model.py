@@ -125,6 +125,8 @@ class BatchModel(Model[Settings], Generic[Settings, Job, Result]):
         return [self._respond(request, outcome) for request, outcome in zip(requests, outcomes, strict=True)]
 
     def _decode(self, request: Request) -> Job:
+        if request.asks_nothing:
+            raise _NothingAsked
         request.raise_if_cancelled()
         return self.decode(request, self.settled(request))
 
@@ -137,6 +139,8 @@ class BatchModel(Model[Settings], Generic[Settings, Job, Result]):
             return error
 
     def _respond(self, request: Request, outcome: Any) -> Any:
+        if isinstance(outcome, _NothingAsked):
+            return pb_utils.InferenceResponse([])
         tensors = outcome if isinstance(outcome, Exception) else self._attempt(self.encode, outcome)
         if isinstance(tensors, Exception):
             code, message = self.translate(request, tensors)
@@ -146,6 +150,10 @@ class BatchModel(Model[Settings], Generic[Settings, Job, Result]):
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, getattr(pb_utils.TritonError, code)))
         self.metrics.answered("ok", request.seconds)
         return pb_utils.InferenceResponse(tensors_of(tensors))
+
+
+class _NothingAsked(Exception):
+    """The request is one of the launcher's (`atelier.serving.canary`)."""
 
 
 def tensors_of(tensors: Tensors) -> list[Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 import shutil
 import socket
 import subprocess
@@ -13,6 +11,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
+
+from atelier import access
+from atelier.errors import InvalidInput
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -26,9 +27,13 @@ the first 64 MB request three times slower."""
 ENOUGH_SHARED_MEMORY = 2**30
 """Bytes of ``/dev/shm`` that pictures of tens of megapixels need; containers have 64 MiB unless told otherwise."""
 
-RESTRICTED = "shared-memory,model-repository,logging,trace"
-"""Protocols that a client who is not on this machine has no business with."""
+RESTRICTED = "shared-memory,model-repository,logging,trace,statistics"
+"""Protocols that need the key, on loopback too: other users' programs and pages in a browser reach that as well."""
 
+SERVICE = "atelier"
+"""Name under which traces are reported."""
+
+_RESOURCE = "opentelemetry,resource=service.name="
 
 DEFAULT_PROFILE = "default"
 """Asks for every model's ``config.pbtxt``."""
@@ -51,8 +56,18 @@ class ServerOptions:
         metrics_port: port of the metrics.
         binary: another ``tritonserver``; ``None`` for the embedded one.
         exit_timeout: seconds that running requests are given at the end.
-        admin_key: value of the header ``x-admin-key`` that repository, shared memory, log and trace calls must carry
-            where the server is reached from other machines.
+        health_port: port of ``/healthz`` and ``/readyz``, see `atelier.serving.health`; 0 for none.
+        admin_key: value of the header ``x-admin-key`` that calls of the `RESTRICTED` protocols must carry.
+        client_shared_memory: whether clients may register shared memory, on servers that can refuse it (26.04 and
+            newer); ``None``: where only programs of this machine reach the server.
+        shared_memory_step: bytes by which a Python model's shared memory starts and grows; ``None`` for what suits the
+            machine, see `shared_memory_step`.
+        stub_timeout: seconds that a Python model is given to load.
+        max_http_bytes: body limit of HTTP requests on servers that have one.
+        otel_url: where an OpenTelemetry collector takes traces, for instance ``http://localhost:4318/v1/traces``;
+            ``None``: nothing is traced.
+        otel_rate: one of so many requests is traced.
+        extra_flags: further flags of the server, each ``--name=value``, for instance of its rate limiter.
         environment: variables added to the server's environment.
     """
 
@@ -65,12 +80,20 @@ class ServerOptions:
     metrics_port: int = 8002
     binary: Path | None = None
     exit_timeout: int = 60
-    admin_key: str = field(default_factory=lambda: os.environ.get("ATELIER_ADMIN_KEY") or secrets.token_hex(16))
+    health_port: int = 0
+    admin_key: str = field(default_factory=access.make, repr=False)
+    client_shared_memory: bool | None = None
+    shared_memory_step: int | None = None
+    stub_timeout: int = 300
+    max_http_bytes: int = MAX_HTTP_BYTES
+    otel_url: str | None = None
+    otel_rate: int = 100
+    extra_flags: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def ports(self) -> dict[str, int]:
-        """The ports by the option that sets them."""
+        """The server's own ports by the option that sets them."""
         return {"--http-port": self.http_port, "--grpc-port": self.grpc_port, "--metrics-port": self.metrics_port}
 
     @property
@@ -129,6 +152,7 @@ def command(
         prefix: begin of the names that the Python backend gives its shared memory.
         embedded_folders: the flags of backend and cache folders, for a server that does not have its own.
     """
+    step = options.shared_memory_step or shared_memory_step()
     arguments = [str(binary), *(f"--model-repository={folder}" for folder in options.repositories)]
     arguments += ["--model-control-mode=explicit", *(f"--load-model={name}" for name in load)]
     if options.profile:
@@ -144,26 +168,48 @@ def command(
         f"--exit-timeout-secs={options.exit_timeout}",
         "--log-format=ISO8601",
         "--metrics-config=summary_latencies=true",
-        f"--backend-config=python,shm-default-byte-size={shared_memory_step()}",
-        f"--backend-config=python,shm-growth-byte-size={shared_memory_step()}",
+        f"--backend-config=python,shm-default-byte-size={step}",
+        f"--backend-config=python,shm-growth-byte-size={step}",
         f"--backend-config=python,shm-region-prefix-name={prefix}",
-        "--backend-config=python,stub-timeout-seconds=300",
+        f"--backend-config=python,stub-timeout-seconds={options.stub_timeout}",
         *embedded_folders,
     ]
     if not has_gpu():
         arguments += ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]
-    newer = {
-        "--http-max-input-size": str(MAX_HTTP_BYTES),
-        "--grpc-infer-thread-count": "4",
-        "--grpc-max-response-pool-size": "64",
+    for flag in ("--http-restricted-api", "--grpc-restricted-protocol"):
+        arguments.append(f"{flag}={RESTRICTED}:{access.HTTP_HEADER}={options.admin_key}")
+    arguments += [f"{flag}={value}" for flag, value in _newer(options).items() if flag in flags]
+    return [*arguments, *_tracing(options), *_checked(options.extra_flags, flags)]
+
+
+def _newer(options: ServerOptions) -> dict[str, str]:
+    """Flags that servers have from some version on."""
+    shared_memory = options.is_loopback if options.client_shared_memory is None else options.client_shared_memory
+    return {
+        "--http-max-input-size": str(options.max_http_bytes),  # 25.06
+        "--grpc-infer-thread-count": "4",  # 25.04: two threads hold up many short calls
+        "--grpc-max-response-pool-size": "64",  # 25.03: of streams; without an end otherwise
+        "--allow-client-shm": str(shared_memory).lower(),  # 26.04, off without it
     }
-    if options.is_loopback:
-        newer["--allow-client-shm"] = "true"
-    else:
-        arguments.append(f"--http-restricted-api={RESTRICTED}:x-admin-key={options.admin_key}")
-        arguments.append(f"--grpc-restricted-protocol={RESTRICTED}:x-admin-key={options.admin_key}")
-    arguments += [f"{flag}={value}" for flag, value in newer.items() if flag in flags]
-    return arguments
+
+
+def _tracing(options: ServerOptions) -> list[str]:
+    if options.otel_url is None:
+        return []
+    words = ("mode=opentelemetry", f"opentelemetry,url={options.otel_url}", f"rate={options.otel_rate}")
+    return [f"--trace-config={word}" for word in (*words, f"{_RESOURCE}{SERVICE}", "level=TIMESTAMPS")]
+
+
+def _checked(extra: Iterable[str], flags: Collection[str]) -> list[str]:
+    """The caller's own flags.
+
+    Raises:
+        InvalidInput: the program does not have one of them; it would end with its whole help.
+    """
+    for word in extra:
+        if (name := word.partition("=")[0]) not in flags:
+            raise InvalidInput(f"This tritonserver has no flag '{name}'; flags are given as --name=value.")
+    return list(extra)
 
 
 def free_shared_memory() -> int:

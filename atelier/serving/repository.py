@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from atelier.errors import InvalidInput
-from atelier.serving import checkout
+from atelier.serving import canary, checkout
 
 ARTEFACTS = {
     "onnxruntime": "model.onnx",
@@ -49,7 +49,7 @@ BRING = "bring"
 """Parameter of a configuration: the command that brings a missing artefact."""
 
 
-LAUNCHER_S = (REQUIRES, BRING, EXTRA)
+LAUNCHER_S = (REQUIRES, BRING, EXTRA, canary.CONFIG)
 """Parameters that the launcher reads, and models pass over."""
 
 

@@ -14,6 +14,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from atelier.errors import InvalidInput
+from atelier.serving import canary
 from atelier.serving.errors import Cancelled
 
 
@@ -60,6 +61,11 @@ class Request:
         for name in json.loads(self._raw.parameters() or "{}"):
             if name.isupper() or name.upper() in inputs:
                 raise InvalidInput(f"{name!r:.60} is no input; there are: {', '.join(inputs)}.")
+
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether it is one of the launcher's, which are answered without work."""
+        return self.parameter(canary.REQUEST) is True
 
     @property
     def queue_timeout(self) -> float:

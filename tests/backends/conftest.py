@@ -14,6 +14,7 @@ import tritonclient.http as client
 from onnx import TensorProto, helper
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from atelier.access import HTTP_HEADER
 from atelier.serving import embedded
 from atelier.serving.launcher import Server
 from tests.conftest import server_options
@@ -61,6 +62,7 @@ class Models:
         self.folder = folder
         self.server = server
         self.url = server.http_url.removeprefix("http://")
+        self.headers = {HTTP_HEADER: server.options.admin_key}
         self.client = client.InferenceServerClient(self.url, concurrency=16)
 
     def version(self, name: str, text: str) -> Path:
@@ -81,7 +83,7 @@ class Models:
     def load(self, name: str) -> str:
         """Load a model; returns why it did not load, in one line, or nothing."""
         try:
-            self.client.load_model(name)
+            self.client.load_model(name, headers=self.headers)
         except InferenceServerException as error:
             assert error.status() == "400"
             return str(error.message()).split("\n\nAt:")[0]
@@ -110,7 +112,7 @@ class Models:
         return str(caught.value.status()), str(caught.value.message())
 
     def statistics(self, name: str) -> dict[str, Any]:
-        return dict(self.client.get_inference_statistics(name)["model_stats"][0])
+        return dict(self.client.get_inference_statistics(name, headers=self.headers)["model_stats"][0])
 
 
 def _given(inputs: Mapping[str, np.ndarray]) -> list[client.InferInput]:

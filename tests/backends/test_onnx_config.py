@@ -203,7 +203,7 @@ def test_load(models: Models, case: Case) -> None:
     assert case.words in reason
     assert bool(case.words) == bool(reason), reason
     if not reason:
-        models.client.unload_model(name)
+        models.client.unload_model(name, headers=models.headers)
 
 
 def test_what_is_ignored_is_named_in_the_log(models: Models) -> None:

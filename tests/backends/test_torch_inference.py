@@ -75,7 +75,7 @@ def test_input_names(models: Models, names: tuple[str, str], given: dict[str, np
 
     assert answer["DIFFERENCE__0"].tolist() == [[4, 4]]
     assert answer["SUM__1"].tolist() == [[6, 8]]
-    models.client.unload_model(name)
+    models.client.unload_model(name, headers=models.headers)
 
 
 def test_outputs_with_free_names_are_in_the_order_of_the_configuration(models: Models) -> None:
@@ -159,7 +159,7 @@ def test_results_that_do_not_fit(
     assert models.load(name) == ""
 
     assert models.refusal(name, {"x": ONE}) == (status, words)
-    models.client.unload_model(name)
+    models.client.unload_model(name, headers=models.headers)
 
 
 def test_a_result_that_loses_the_batch(models: Models) -> None:

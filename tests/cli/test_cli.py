@@ -7,10 +7,8 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +18,8 @@ from atelier.client import Client
 from atelier.media import Picture, encode_picture
 from atelier.serving.options import free_ports
 from tests.conftest import ROOT
+from tests.served import ATELIER, Serving
 
-ATELIER = Path(sys.executable).parent / "atelier"
 SAMPLES = ROOT / "samples"
 
 
@@ -137,37 +135,6 @@ def test_lint(tmp_path):
     one_line(atelier("lint", "--repository", tmp_path / "nowhere"))
 
 
-class Serving:
-    """``atelier serve`` in the background."""
-
-    def __init__(self, *arguments, **environment):
-        self.ports = free_ports(3)
-        named = zip(("--http-port", "--grpc-port", "--metrics-port"), self.ports, strict=True)
-        ports = [str(part) for pair in named for part in pair]
-        self.process = subprocess.Popen(
-            [str(ATELIER), "serve", *ports, *map(str, arguments)],
-            cwd=ROOT,
-            env={**os.environ, "COLUMNS": "160", **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def until_ready(self):
-        lines = []
-        for line in self.process.stdout:
-            lines.append(line)
-            if line.startswith("Ready:"):
-                return "".join(lines)
-        raise AssertionError("".join(lines) + self.process.stderr.read())
-
-    def end(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
-        output, errors = self.process.communicate(timeout=60)
-        return self.process.returncode, output, errors
-
-
 @pytest.fixture
 def start():
     """Start ``atelier serve``; what a failed test leaves running is ended."""
@@ -231,7 +198,7 @@ def test_serve_fails_clearly(tmp_path):
     shutil.copytree(ROOT / "model_repository" / "lama", tmp_path / "lama")
     (tmp_path / "lama" / "1" / "model.onnx").write_bytes(b"no model")
     http, grpc, metrics = map(str, free_ports(3))
-    ports = ("--http-port", http, "--grpc-port", grpc, "--metrics-port", metrics)
+    ports = ("--http-port", http, "--grpc-port", grpc, "--metrics-port", metrics, "--health-port", "0")
     run = atelier("serve", *ports, "--repository", tmp_path)
     assert run.returncode == 1
     assert "FAILED" in run.stdout
@@ -245,7 +212,7 @@ def test_serve_fails_clearly(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as holder:
         taken = str(holder.getsockname()[1])
         assert "choose another with --grpc-port" in one_line(
-            atelier("serve", "--http-port", http, "--grpc-port", taken)
+            atelier("serve", "--http-port", http, "--grpc-port", taken, "--health-port", "0")
         )
 
 

@@ -120,12 +120,12 @@ def test_shared_memory_carries_the_tensors(server, caplog):
 
 
 def test_where_shared_memory_is_refused_tensors_are_sent_and_it_is_said_once(caplog):
-    options = server_options(ROOT / "model_repository", models=("lama",), host="0.0.0.0")  # restricted
+    options = server_options(ROOT / "model_repository", models=("lama",))
     image, mask = np.zeros((1, 64, 64, 3), np.uint8), np.ones((1, 64, 64), np.uint8)
     with Server(options), caplog.at_level(logging.WARNING):
         for url in (f"127.0.0.1:{options.grpc_port}", f"http://127.0.0.1:{options.http_port}"):
             caplog.clear()
-            with Client(url, shared_memory=True) as client:
+            with Client(url, shared_memory=True, admin_key="another-key") as client:
                 for _ in range(3):
                     assert client.infer("lama", {"IMAGE": image, "MASK": mask})["INPAINTED"].shape == image.shape
             assert [record.message.split(",")[0] for record in caplog.records] == [

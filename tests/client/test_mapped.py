@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from tritonclient.grpc import InferenceServerClient
 
+from atelier.access import GRPC_HEADER
 from atelier.client import AsyncClient, Client, InvalidRequest, Mapped, ServerError
 from atelier.client.shared import region_of
+from tests.conftest import asking
 
 IMAGE = np.random.default_rng(3).integers(0, 256, (1, 64, 96, 3), dtype=np.uint8)
 MASK = np.zeros((1, 64, 96), np.uint8)
@@ -44,7 +46,7 @@ def mapped(*arrays):
 
 
 def regions(server):
-    with urllib.request.urlopen(f"{server.http_url}/v2/systemsharedmemory/status", timeout=5) as reply:
+    with urllib.request.urlopen(asking(server, "/v2/systemsharedmemory/status"), timeout=5) as reply:
         return [region["key"] for region in json.load(reply)]
 
 
@@ -129,11 +131,14 @@ def test_calls_at_once_share_a_segment(url):
 
 def test_what_a_killed_process_has_left_registered_is_replaced(server, url, caplog):
     # Under another name than ours it cannot be: such a call is sent. Over HTTP that looks like any other refusal.
+    key = {GRPC_HEADER: server.options.admin_key}
     other_name = region_of("mask") if url == server.grpc_url else None
     with mapped(IMAGE, MASK) as (image, mask):
         with InferenceServerClient(server.grpc_url) as other:
-            other.register_system_shared_memory(region_of(image.key), f"/{image.key}", IMAGE.nbytes)
-            other.register_system_shared_memory(other_name or region_of(mask.key), f"/{mask.key}", MASK.nbytes)
+            other.register_system_shared_memory(region_of(image.key), f"/{image.key}", IMAGE.nbytes, headers=key)
+            other.register_system_shared_memory(
+                other_name or region_of(mask.key), f"/{mask.key}", MASK.nbytes, headers=key
+            )
         with Client(url, shared_memory=True) as client, caplog.at_level(logging.WARNING):
             for _ in range(2):
                 answer = client.infer("lama", {"IMAGE": image, "MASK": mask})["INPAINTED"]
@@ -141,4 +146,4 @@ def test_what_a_killed_process_has_left_registered_is_replaced(server, url, capl
         assert not [record for record in caplog.records if "Shared memory is not used" in record.getMessage()]
         if other_name:
             with InferenceServerClient(server.grpc_url) as other:
-                other.unregister_system_shared_memory(other_name)
+                other.unregister_system_shared_memory(other_name, headers=key)

@@ -76,7 +76,7 @@ def test_a_forgotten_segment_is_registered_again_once(url):
         async with AsyncClient(url, shared_memory=True) as client:
             await client.infer("lama", TENSORS)
             first = segments() - before
-            await client._transport._client.unregister_system_shared_memory()
+            await client._transport._unregister("", Deadline(5))
             await client.infer("lama", TENSORS)
             return first, segments() - before
 
@@ -93,7 +93,7 @@ def test_a_retry_has_the_time_that_is_left(url):
         async with AsyncClient(url, shared_memory=True) as client:
             transport = client._transport
             await client.infer("lama", TENSORS)
-            await transport._client.unregister_system_shared_memory()
+            await transport._unregister("", Deadline(5))
             deadline = Deadline(0.3)
             await asyncio.sleep(0.4)
             with pytest.raises(DeadlineExceeded, match="within 0.3 s"):

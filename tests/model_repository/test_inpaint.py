@@ -19,7 +19,7 @@ from PIL import Image
 
 from atelier.client import AsyncClient, Client, InvalidRequest
 from atelier.client.transport import strings
-from tests.conftest import ROOT
+from tests.conftest import ROOT, asking
 
 SAMPLES = ROOT / "samples"
 
@@ -259,7 +259,7 @@ def test_a_fuzz_of_the_entrance(server):
 
 
 def count(server, model):
-    with urllib.request.urlopen(f"{server.http_url}/v2/models/{model}/stats") as page:
+    with urllib.request.urlopen(asking(server, f"/v2/models/{model}/stats")) as page:
         stats = json.load(page)["model_stats"][0]
     return stats["inference_count"], stats["execution_count"]
 

@@ -12,7 +12,7 @@ from atelier.client import Client
 from atelier.media import pad_to_modulus
 from atelier.serving.options import free_ports
 from clients.redis_bridge.producer import answer, fit, payload, received
-from tests.conftest import ROOT
+from tests.conftest import ROOT, asking
 from tests.redis_bridge.conftest import LISTS, SHM, STREAM, until
 from tests.redis_bridge.pages import picture, task
 
@@ -69,7 +69,7 @@ def test_a_page_is_answered_as_the_old_worker_did(queues, bridge, server, name, 
 
 def regions(server):
     """What Triton has been told of; bridges that other tests have killed leave some."""
-    with urllib.request.urlopen(f"{server.http_url}/v2/systemsharedmemory/status", timeout=5) as reply:
+    with urllib.request.urlopen(asking(server, "/v2/systemsharedmemory/status"), timeout=5) as reply:
         return {region["key"] for region in json.load(reply)}
 
 

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from atelier.errors import InvalidInput
 from atelier.serving.embedded import locate
 from atelier.serving.options import ServerOptions, command, free_ports, known_flags
 
@@ -39,12 +42,41 @@ def test_profile():
     assert "--model-config-name=tensorrt" in arguments(profile="tensorrt")
 
 
-def test_others_than_this_machine_do_not_reach_the_administration():
-    line = arguments(host="0.0.0.0", admin_key="k", flags=["--allow-client-shm"])
-    assert "--http-restricted-api=shared-memory,model-repository,logging,trace:x-admin-key=k" in line
-    assert "--grpc-restricted-protocol=shared-memory,model-repository,logging,trace:x-admin-key=k" in line
-    assert "--allow-client-shm=true" not in line
-    assert not [a for a in arguments() if "restricted" in a]
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_nobody_reaches_the_administration_without_the_key(host):
+    line = arguments(host=host, admin_key="k" * 16)
+    restricted = "shared-memory,model-repository,logging,trace,statistics:x-admin-key=kkkkkkkkkkkkkkkk"
+    assert f"--http-restricted-api={restricted}" in line
+    assert f"--grpc-restricted-protocol={restricted}" in line
+
+
+def test_other_machines_have_no_shared_memory_unless_that_is_asked_for():
+    flag = "--allow-client-shm"
+    assert f"{flag}=false" in arguments(flags=[flag], host="0.0.0.0")
+    assert f"{flag}=true" in arguments(flags=[flag], host="0.0.0.0", client_shared_memory=True)
+    assert f"{flag}=false" in arguments(flags=[flag], client_shared_memory=False)
+
+
+def test_python_models_get_what_was_asked_for():
+    line = arguments(shared_memory_step=2**20, stub_timeout=77)
+    assert "--backend-config=python,shm-default-byte-size=1048576" in line
+    assert "--backend-config=python,shm-growth-byte-size=1048576" in line
+    assert "--backend-config=python,stub-timeout-seconds=77" in line
+
+
+def test_traces_go_to_a_collector_when_asked():
+    line = arguments(otel_url="http://otel:4318/v1/traces", otel_rate=10)
+    traced = [word.removeprefix("--trace-config=") for word in line if word.startswith("--trace-config=")]
+    assert traced[:3] == ["mode=opentelemetry", "opentelemetry,url=http://otel:4318/v1/traces", "rate=10"]
+    assert not [a for a in arguments() if "trace-config" in a]
+
+
+def test_further_flags_are_those_that_the_server_has():
+    extra = ("--rate-limit=execution_count", "--rate-limit-resource=GPU:1")
+    known = ["--rate-limit", "--rate-limit-resource"]
+    assert arguments(flags=known, extra_flags=extra)[-2:] == list(extra)
+    with pytest.raises(InvalidInput, match="no flag '--rate-limit-resource'"):
+        arguments(flags=known[:1], extra_flags=extra)
 
 
 def test_known_flags_are_the_binary_s_own():

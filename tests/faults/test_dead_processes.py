@@ -1,0 +1,159 @@
+"""A process that dies, or falls silent, is noticed within 15 s, and the service comes back without a human."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from atelier.client import AtelierError, Client
+from atelier.client.transport import strings
+from atelier.serving.leftovers import SHARED_MEMORY
+from tests.conftest import ROOT
+from tests.served import until
+
+NOTICED = 15.0
+"""Seconds within which a fault is to be seen."""
+
+
+def ask(serving):
+    """The right answer of ``moody``, or nothing where it failed; a wrong one is a failed test."""
+    with Client(serving.grpc_url, timeout=5) as client:
+        try:
+            answer = client.infer("moody", {"MOOD": strings(b"fine")})["ANSWER"].item()
+        except AtelierError:
+            return None
+    assert answer.startswith(b"fine 7 config"), answer
+    return answer
+
+
+def well(serving):
+    return serving.health("/readyz")[0] == 200
+
+
+def broken(serving):
+    status, body = serving.health()
+    return body if status == 503 else None
+
+
+def test_a_killed_stub_is_noticed_and_the_service_comes_back(serve):
+    serving = serve("--models", "moody,echo")
+    assert ask(serving)
+    status, body = serving.health()
+    assert (status, body["status"], body["reasons"], body["restarts"]) == (200, "ready", [], 0)
+    until(lambda: "moody" in serving.health()[1]["canary_age_seconds"], NOTICED, "the canary's answer")
+    server, (victim,) = serving.triton, serving.stubs("moody")
+    with Client(serving.grpc_url) as client, ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(client.infer, "moody", {"MOOD": strings(b"sleep 1")}, timeout=15) for _ in range(2)]
+        time.sleep(0.5)
+        os.kill(victim, signal.SIGKILL)
+        killed = time.monotonic()
+        assert all(isinstance(one.exception(), AtelierError) for one in running), (
+            "what it ran is lost, and that is said"
+        )
+    body = until(lambda: broken(serving), NOTICED, "the notice")
+    assert any("moody" in reason for reason in body["reasons"]), body
+    assert serving.health("/readyz")[0] == 503
+    until(lambda: well(serving), 120, "the service")
+    assert time.monotonic() - killed < 55, "Triton alone would wait for what the dead one ran for --exit-timeout, 60 s"
+    assert ask(serving)
+    assert serving.triton != server
+    assert serving.health()[1]["restarts"] == 1
+    status, _, errors = serving.end()
+    assert status == 0
+    assert f"The process {victim} of the model 'moody' (moody_0_0) has died. The server is started anew." in errors
+    assert "The server is ready again." in errors
+
+
+def test_under_an_orchestrator_it_exits(serve):
+    serving = serve("--models", "echo", "--on-dead-stub", "exit")
+    os.kill(serving.stubs("echo")[0], signal.SIGKILL)
+    status, _, errors = serving.ended(NOTICED + 60)
+    assert status == 1
+    assert errors.splitlines()[-1].startswith("atelier: The process ")
+    assert "has died" in errors
+
+
+def test_a_killed_server_is_started_anew_but_not_for_ever(serve):
+    serving = serve("--models", "moody", "--max-restarts", "1")
+    os.kill(serving.triton, signal.SIGKILL)
+    until(lambda: broken(serving), NOTICED, "the notice")
+    until(lambda: well(serving), 120, "the service")
+    assert ask(serving)
+    os.kill(serving.triton, signal.SIGKILL)
+    status, _, errors = serving.ended(NOTICED + 60)
+    assert status == 1
+    said = "atelier: The server's process has ended. The server was started anew 1 time(s) within 15 minutes."
+    assert errors.splitlines()[-1] == said
+
+
+def test_a_process_that_stands_still_is_found_by_the_canary(serve):
+    serving = serve("--models", "moody", "--exit-timeout", "2")
+    os.kill(serving.stubs("moody")[0], signal.SIGSTOP)
+    body = until(lambda: broken(serving), NOTICED, "the notice")
+    assert body["reasons"] == ["The model 'moody' answers that its process is not healthy."]
+    until(lambda: well(serving), 180, "the service")
+    assert ask(serving)
+
+
+def test_a_model_that_hangs_is_found_by_its_silence(serve):
+    """Its process lives, its server is ready: ``moody``'s configuration allows it 8 s of silence."""
+    serving = serve("--models", "moody", "--exit-timeout", "2")
+    with Client(serving.grpc_url) as client, pytest.raises(AtelierError):
+        client.infer("moody", {"MOOD": strings(b"sleep 300")}, timeout=0.5)
+    body = until(lambda: broken(serving), 60, "the notice")
+    assert "The model 'moody' has answered nobody for 8 s, and a request waits." in body["reasons"]
+    until(lambda: well(serving), 180, "the service")
+    assert ask(serving)
+
+
+def test_a_busy_model_is_not_taken_for_a_dead_one(serve):
+    """Sleeps of 2 s, one after another, for longer than its 8 s: others than the canary are answered."""
+    serving = serve("--models", "moody")
+    deadline = time.monotonic() + 14
+    with Client(serving.grpc_url, timeout=20) as client:
+        while time.monotonic() < deadline:
+            client.infer("moody", {"MOOD": strings(b"sleep 2")})
+            assert serving.health()[0] == 200
+    assert serving.health()[1]["restarts"] == 0
+
+
+CLIENT = """
+import sys, time
+import numpy as np
+from multiprocessing import resource_tracker
+from atelier.client import Client
+client = Client(sys.argv[1], shared_memory=True)
+client.infer("echo", {"UINT8": np.zeros((1, 1000, 1000), np.uint8)}, outputs={"UINT8": None})
+print(resource_tracker._resource_tracker._pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_a_killed_client_left_in_shared_memory_is_removed(serve):
+    serving = serve("--models", "echo")
+    client = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, serving.grpc_url], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    tracker = int(client.stdout.readline())
+    own = f"atelier_client_*_{client.pid}_*"
+    (segment,) = SHARED_MEMORY.glob(own)
+    mapped = Path(f"/proc/{serving.triton}/maps")
+    assert segment.name in mapped.read_text()
+    os.kill(tracker, signal.SIGKILL)  # else Python's helper would have removed it
+    client.kill()
+    client.wait()
+    assert segment.exists()
+    until(lambda: not segment.exists(), NOTICED, "the sweep")
+    assert segment.name not in mapped.read_text()
+
+
+def test_probes_of_other_paths_are_not_found(serve):
+    serving = serve("--models", "echo")
+    for path in ("/", "/healthz/x", "/../etc/passwd"):
+        assert serving.health(path) == (404, {"error": "accepted: /healthz, /readyz"})
+    assert serving.health("/healthz?verbose=1")[0] == 200
