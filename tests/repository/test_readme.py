@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"<!-- runs -->\n```(python|bash)\n(.*?)```", README, re.DOTALL)
 CARDS = [ROOT / name / "README.md" for name in ("samples", "training", "weights/lama-mini")]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *CARDS]
+PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md")), *CARDS]
 
 
 def test_there_are_examples_for_every_way_in():
