@@ -6,7 +6,6 @@ Exit status: 0, 1 (a benchmark failed; one line on stderr says why), 2 (usage).
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +33,7 @@ from perf import (
     sweep,
     tune,
 )
-from perf.command_line import numbers, run, shares_of
+from perf.command_line import names_of, numbers, run, shares_of
 from perf.measure import BenchmarkError
 
 app = typer.Typer(
@@ -188,7 +187,7 @@ def generation_options_command(
 ) -> None:
     """Memory and speed of every way of holding Wan: OUTPUT/generation-options-SIZE.{json,md}."""
     _check_video(size, frames)
-    names = _variants(variants, generation_options.VARIANTS)
+    names = names_of("--variants", variants, generation_options.VARIANTS)
     device = LoadOptions(device=device).device  # auto is a GPU, or none
     settings = generation_options.Settings(size, frame_size, frames, steps, names, device, bfloat16, threads, rounds)
     run(
@@ -224,7 +223,7 @@ def compositing_command(
     if resolution % 16:
         raise typer.BadParameter("multiples of 16 are accepted", param_hint="--resolution")
     counts = numbers("--steps", steps or ("4" if size == "tiny" else "28,50"), range(1, 201), "1 to 200")
-    names = _variants(variants, compositing.VARIANTS)
+    names = names_of("--variants", variants, compositing.VARIANTS)
     settings = compositing.Settings(size, resolution, counts, names, device, threads, rounds)
     run(
         f"compositing-{size}",
@@ -232,14 +231,6 @@ def compositing_command(
         lambda progress: compositing.measure(settings, progress, checkpoints),
         compositing.markdown,
     )
-
-
-def _variants(text: str, there: Iterable[str]) -> tuple[str, ...]:
-    """Names with commas between."""
-    names = tuple(name.strip() for name in text.split(","))
-    if unknown := [name for name in names if name not in there]:
-        raise typer.BadParameter(f"there is no {unknown[0]!r}; there are: {', '.join(there)}", param_hint="--variants")
-    return names
 
 
 @app.command("matting")

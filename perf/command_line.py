@@ -38,6 +38,14 @@ def numbers(option: str, text: str, accepted: Iterable[int], words: str) -> tupl
     return tuple(allowed[part] for part in parts)
 
 
+def names_of(option: str, text: str, there: Iterable[str]) -> tuple[str, ...]:
+    """A list of names like ``base,nf4``."""
+    names = tuple(name.strip() for name in text.split(","))
+    if unknown := [name for name in names if name not in there]:
+        raise typer.BadParameter(f"there is no {unknown[0]!r}; there are: {', '.join(there)}", param_hint=option)
+    return names
+
+
 def shares_of(option: str, text: str) -> tuple[float, ...]:
     """A list of percents like ``30,60``, as shares."""
     return tuple(part / 100 for part in numbers(option, text, range(1, 151), "1 to 150 percent"))
