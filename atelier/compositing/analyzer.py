@@ -67,7 +67,7 @@ class BackgroundAnalyzer:
         mode = mode or self._settings.mode
         checks.picture(job.background, "BACKGROUND", self._settings.max_pixels)
         if job.reference is not None:
-            checks.picture(job.reference, "REFERENCE", self._settings.max_pixels)
+            checks.picture(job.reference, "REFERENCE", self._settings.max_pixels, channels=(3, 4))
         job.check()
         reason = self._network.choose(mode, self._folders)
         if reason is None:

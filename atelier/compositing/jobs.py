@@ -88,7 +88,7 @@ class AnalysisJob:
 
     Attributes:
         background: RGB [H, W, 3].
-        reference: RGB [h, w, 3] of the object, so that the prompt can name it; None: it is not described.
+        reference: RGB or RGBA of the object, so that the prompt can name it; None: it is not described.
         prompt: the user's, in any language; empty: none.
         language: of the text.
         wants_box: whether a place is to be proposed; not where the caller has one.

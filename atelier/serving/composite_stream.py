@@ -19,6 +19,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from atelier.compositing.metrics import score
+from atelier.errors import InvalidInput
 from atelier.serving.answering import Task
 from atelier.serving.calls import call, call_stream
 from atelier.serving.compositing import numbers
@@ -68,10 +69,12 @@ def read_job(request: Request) -> CompositeJob:
     """A request's tensors as a job; the stages read what is theirs.
 
     Raises:
-        InvalidInput: ``SEEDS`` or ``SEED`` is out of its range.
+        InvalidInput: ``SEEDS`` or ``SEED`` is out of its range, or the mask is there twice.
     """
     inputs = request.arrays()
     if "PLACEMENT_MASK" in inputs:  # as `composite` calls it, where an output has the stages' name
+        if "MASK" in inputs:
+            raise InvalidInput("PLACEMENT_MASK and MASK are two names of one input; one of them is accepted.")
         inputs["MASK"] = inputs.pop("PLACEMENT_MASK")
     seed = numbers(inputs, "SEED", 0, 0, 2**63 - 1) if "SEED" in inputs else None
     return CompositeJob(inputs, numbers(inputs, "SEEDS", 1, 1, MOST_SEEDS), seed)

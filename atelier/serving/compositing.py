@@ -44,7 +44,7 @@ from atelier.compositing.settings import (
     SynthesizerSettings,
 )
 from atelier.errors import InvalidInput
-from atelier.media.codecs import Picture, decode_mask, encode_picture
+from atelier.media.codecs import Picture, decode_mask, encode_picture, encoding_losses
 from atelier.media.pictures import read_picture
 from atelier.serving import gpu
 from atelier.serving.model import BatchModel, Tensors
@@ -136,7 +136,7 @@ def read_analysis(request: Request, settings: Settled[AnalyzerSettings]) -> Stag
     background, warnings, _ = _picture(request, "BACKGROUND", values.max_pixels)
     reference = None
     if request.optional("REFERENCE") is not None:
-        reference, more, _ = _picture(request, "REFERENCE", values.max_pixels)
+        reference, more, _ = _picture(request, "REFERENCE", values.max_pixels, alpha=True)
         warnings += more
     placed = any(request.numbers(name) for name in ("BOX", "POINT")) or request.optional("MASK") is not None
     job = AnalysisJob(
@@ -221,6 +221,7 @@ def read_synthesis(request: Request, settings: Settled[SynthesizerSettings]) -> 
     """
     values = settings.values
     background, warnings, profile = _picture(request, "BACKGROUND", values.max_pixels)
+    warnings += encoding_losses(Picture(background, profile, "png"), "png")
     placement = placement_from_json(
         _text("PLACEMENT", request.data("PLACEMENT")),
         object_mask=_array(request, "OBJECT_MASK"),

@@ -13,7 +13,7 @@ from atelier.compositing.jobs import AnalysisJob
 from atelier.compositing.scene import from_json, to_json
 from atelier.compositing.settings import AnalyzerSettings
 from atelier.errors import InvalidInput
-from tests.compositing.pictures import NOWHERE, meadow
+from tests.compositing.pictures import NOWHERE, meadow, vase
 
 
 def analyze(background, mode="auto", **job):
@@ -224,3 +224,7 @@ def test_nothing_here_needs_pytorch():
         "assert not {'torch', 'transformers', 'diffusers'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_of_a_reference_with_alpha_nothing_is_told():
+    assert analyze(meadow(), reference=vase()).report.warnings == []

@@ -67,6 +67,7 @@ def test_what_was_drawn_and_used_is_reported(client):
     assert report["seed"] is None  # nothing was drawn
     assert "qwen2-vl-7b-instruct" in report["facts"]["background_analyzer"]["why_classical"]
     assert (report["width"], report["height"]) == (200, 120)
+    assert report["warnings"] == []  # of an object with alpha nothing is left out
 
 
 @pytest.mark.parametrize("kind, mode", [("PNG", "L"), ("PNG", "P"), ("PNG", "RGBA"), ("JPEG", "CMYK"), ("WEBP", None)])
@@ -83,6 +84,14 @@ def test_a_colour_profile_stays(client):
     Image.fromarray(scene()).save(file, "PNG", icc_profile=profile)
     answer = ask(client, BACKGROUND=file.getvalue())
     assert Image.open(io.BytesIO(answer["IMAGE"])).info["icc_profile"] == profile
+
+
+def test_a_colour_profile_of_other_pixels_is_told(client):
+    file = io.BytesIO()
+    Image.fromarray(scene()).convert("CMYK").save(file, "JPEG", icc_profile=b"\0" * 16 + b"CMYK" + b"\0" * 108)
+    answer = ask(client, BACKGROUND=file.getvalue())
+    assert "icc_profile" not in Image.open(io.BytesIO(answer["IMAGE"])).info
+    assert any("colour profile was left out" in warning for warning in json.loads(answer["REPORT"])["warnings"])
 
 
 BAD = {
@@ -138,7 +147,10 @@ def test_each_stage_alone_and_together(client):
     # A scene that was read before is taken as it is.
     again = run("background_analyzer", {"BACKGROUND": given["BACKGROUND"], "SCENE": read["SCENE"]}, "ANALYSIS", "SCENE")
     assert again["ANALYSIS"].item() == read["ANALYSIS"].item()
-    with pytest.raises(InvalidRequest, match="REPORT"):
-        run("object_extractor", {"REFERENCE": given["REFERENCE"], "REPORT": text("{}")}, "OBJECT")
+    for forged in ("{}", "[" * 100_000, '{"stages": {"a": {"mode": "given", "warnings": 5}}}', "/etc/passwd"):
+        with pytest.raises(InvalidRequest, match="REPORT"):
+            run("object_extractor", {"REFERENCE": given["REFERENCE"], "REPORT": text(forged)}, "OBJECT")
+        with pytest.raises(InvalidRequest, match="REPORT"):
+            run("object_synthesizer", {**more, **placed, "REPORT": text(forged)}, "IMAGE")
     with pytest.raises(InvalidRequest, match="PLACEMENT"):
         run("object_synthesizer", {**more, **placed, "BACKGROUND": text(file_of(scene(60, 60)))}, "IMAGE")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import urllib.error
 import urllib.request
 
 import numpy as np
@@ -104,6 +105,14 @@ def test_bad_input_is_refused_in_one_sentence(client, given, word):
         stream(client, **given)
     assert "Traceback" not in str(refused.value)
     assert stream(client, seed=7)[1].image.shape == scene().shape
+
+
+def test_a_mask_by_both_names_is_refused(server):
+    given = dict.fromkeys(("BACKGROUND", "REFERENCE", "MASK", "PLACEMENT_MASK"), "words")
+    url = f"{server.http_url}/v2/models/composite_stream/generate_stream"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(url, json.dumps(given).encode()))
+    assert "PLACEMENT_MASK and MASK are two names of one input" in refused.value.read().decode()
 
 
 def test_cancelling_reaches_the_step_that_is_done(server):

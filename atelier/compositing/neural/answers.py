@@ -11,7 +11,7 @@ from typing import Any
 
 _FIELDS = ("text", "prompt", "light", "palette", "mood", "camera", "surfaces", "box")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f]+")
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]+")  # half a surrogate pair, as of a cut emoji, has no UTF-8
 _HANGUL = re.compile(r"[\uac00-\ud7a3]")
 _ASIAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
 _LONGEST = {"text": 4000, "prompt": 1000}  # characters; 200 for the others

@@ -51,6 +51,14 @@ def resize_mask(mask: Pixels, width: int, height: int) -> Pixels:
     return np.where(np.asarray(covered.resize((width, height), Image.Resampling.BOX)) != 0, np.uint8(255), np.uint8(0))
 
 
+def flattened(picture: Pixels) -> Pixels:
+    """RGB of a picture: RGBA before white, alpha not premultiplied, so that what it hides is not seen."""
+    if picture.shape[2] == 3:
+        return picture
+    alpha = picture[..., 3:].astype(np.float32) / 255
+    return np.asarray(np.rint(picture[..., :3] * alpha + _WHITE * (1 - alpha)), np.uint8)
+
+
 def on_white(picture: Pixels, width: int, height: int) -> Pixels:
     """An object in the middle of a white picture, as large as fits.
 
@@ -62,8 +70,7 @@ def on_white(picture: Pixels, width: int, height: int) -> Pixels:
     Returns:
         RGB [height, width, 3].
     """
-    alpha = picture[..., 3:].astype(np.float32) / 255
-    flat = np.rint(picture[..., :3] * alpha + _WHITE * (1 - alpha)).astype(np.uint8)
+    flat = flattened(picture)
     scale = min(width / flat.shape[1], height / flat.shape[0])
     size = max(1, round(flat.shape[1] * scale)), max(1, round(flat.shape[0] * scale))
     left, top = (width - size[0]) // 2, (height - size[1]) // 2

@@ -33,6 +33,7 @@ from atelier.compositing.neural.loading import (
     require,
     shard_files,
 )
+from atelier.compositing.neural.pictures import flattened
 from atelier.compositing.settings import AnalyzerSettings
 from atelier.errors import InvalidInput
 from atelier.memory import Memory
@@ -105,7 +106,7 @@ class QwenAnalyzer:
             base = analyze(job)
         job.check()
         with timed(report.seconds, "tokens"):
-            pictures = [job.background, *([] if job.reference is None else [job.reference])]
+            pictures = [job.background, *([] if job.reference is None else [flattened(job.reference)])]
             asked = self._reader(messages(job), pictures)
             self._check_length(asked)
         memory.reset_peak(self.device)

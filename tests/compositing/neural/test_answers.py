@@ -106,3 +106,9 @@ def test_words_are_bounded_and_plain():
     assert len(found.values["mood"]) == 200
     assert "\n" not in found.values["mood"]
     assert len(found.values["prompt"]) == 1000
+
+
+def test_half_a_surrogate_pair_does_not_spoil_the_answer():
+    found = read('{"mood": "calm \\ud83d", "text": "A table \\ud83d\\ude00."}', "en")
+    assert found.values["mood"] == "calm" and found.values["text"] == "A table 😀."
+    json.dumps(found.values, ensure_ascii=False).encode("utf-8")

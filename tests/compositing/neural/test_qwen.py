@@ -11,6 +11,7 @@ from atelier.compositing.analyzer import analyze
 from atelier.compositing.jobs import AnalysisJob, StageReport
 from atelier.compositing.neural.answers import Answer, read
 from atelier.compositing.neural.asking import Reader, language_name, messages
+from atelier.compositing.neural.pictures import flattened
 from atelier.compositing.neural.qwen import QwenAnalyzer, scene_of
 from atelier.compositing.scene import from_json, to_json
 from atelier.compositing.settings import AnalyzerSettings
@@ -63,6 +64,16 @@ def test_the_report_names_the_model_and_its_memory(greedy, picture):
     assert greedy.loaded["language_model"].host > 0
     assert report.memory["generation"].keys() == {"host"}
     assert report.seconds.keys() == {"statistics", "tokens", "generation"}
+
+
+def test_of_a_reference_what_its_alpha_hides_is_not_seen(greedy, picture):
+    shown = np.full((40, 40, 4), (255, 255, 255, 255), np.uint8)
+    shown[10:30, 10:30] = (200, 40, 40, 255)
+    hidden = shown.copy()
+    hidden[:10] = (0, 90, 250, 0)
+    pictures = (shown[..., :3], shown, hidden)
+    assert len({greedy(AnalysisJob(picture, reference)).report.facts["answer"] for reference in pictures}) == 1
+    assert (flattened(hidden) == shown[..., :3]).all()
 
 
 def test_greedy_answers_repeat_and_draw_nothing(greedy, picture):
