@@ -15,13 +15,11 @@ from google.protobuf.message import Message
 from tritonclient.grpc import model_config_pb2
 
 from atelier.errors import InvalidInput
+from atelier.serving.options import CONTAINER_PROFILE
 from atelier.serving.repository import Model, parse_config
 
 NEWER_FIELDS = {"model_metrics": "24.11", "max_inflight_requests": "25.11"}
 """Fields that the embedded server (24.10) does not know, and the release that brought each. It drops the model."""
-
-NEWER_PROFILE = "ngc"
-"""The profile that only newer servers get: NVIDIA's container, 26.02 or newer."""
 
 ADAPTER_LINES = 40
 """Lines of a ``model.py`` without its docstrings and blank lines: a Python model is an adapter, no home for logic."""
@@ -124,7 +122,7 @@ def _warm_up(model: Model, _: frozenset[str]) -> Found:
 
 def _ensemble(model: Model, names: frozenset[str]) -> Found:
     """Steps in parallel can hang or leak requests on servers before 26.02 when one of them fails."""
-    if model.profile == NEWER_PROFILE:
+    if model.profile == CONTAINER_PROFILE:
         return
     produced: list[set[str]] = []
     for step in model.config.ensemble_scheduling.step:

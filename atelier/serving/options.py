@@ -37,6 +37,8 @@ _RESOURCE = "opentelemetry,resource=service.name="
 
 DEFAULT_PROFILE = "default"
 """Asks for every model's ``config.pbtxt``."""
+CONTAINER_PROFILE = "ngc"
+"""Configurations for NVIDIA's container, 26.02 or newer: what the embedded server does not know, or not safely."""
 CPU_PROFILE = "openvino"
 """As fast as any that is exact on a CPU (``perf/results/runtimes-full.md``); its package has the same name."""
 
@@ -111,7 +113,15 @@ def with_profile(options: ServerOptions, have: Collection[str]) -> ServerOptions
     Args:
         options: what the caller asked for.
         have: the profiles that the repositories have.
+
+    Raises:
+        InvalidInput: the embedded server was asked to take the container's profile.
     """
+    if options.profile == CONTAINER_PROFILE and options.binary is None:
+        raise InvalidInput(
+            f"The profile {CONTAINER_PROFILE} is for NVIDIA's container, 26.02 or newer (--server): on the embedded "
+            "server an ensemble with steps side by side can hang."
+        )
     if options.profile == DEFAULT_PROFILE:
         return replace(options, profile=None)
     embedded = options.binary is None

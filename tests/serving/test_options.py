@@ -1,12 +1,13 @@
 """The command line of the server, for the oldest and for newer ones."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from atelier.errors import InvalidInput
 from atelier.serving.embedded import locate
-from atelier.serving.options import ServerOptions, command, free_ports, known_flags
+from atelier.serving.options import ServerOptions, command, free_ports, known_flags, with_profile
 
 BINARY = Path("/opt/tritonserver/bin/tritonserver")
 
@@ -90,3 +91,11 @@ def test_known_flags_are_the_binary_s_own():
 
 def test_free_ports_differ():
     assert len(set(free_ports(20))) == 20
+
+
+def test_the_container_s_profile_is_not_for_the_embedded_server(tmp_path):
+    options = ServerOptions(repositories=(tmp_path,), profile="ngc")
+    with pytest.raises(InvalidInput, match="ngc is for NVIDIA's container"):
+        with_profile(options, ["ngc"])
+    other = replace(options, binary=tmp_path / "tritonserver")
+    assert with_profile(other, ["ngc"]) == other
