@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -192,16 +192,27 @@ class Server:
                 raise LaunchError(f"The server ended while it started: {self._last_error()}")
             index = self.administration.index()
             states = {entry["name"]: entry for entry in index or () if entry.get("state")}
-            loading = any(states.get(model, {}).get("state") in (None, "LOADING") for model in self._load)
-            if index is not None and not loading and self._listens():
-                self._failed = {
-                    name: _one_line(entry.get("reason", ""))
-                    for name, entry in states.items()
-                    if name in self._load and entry["state"] != "READY"
-                }
+            failed = self._failures(states)
+            tried = all(model in failed or states.get(model, {}).get("state") == "READY" for model in self._load)
+            if index is not None and tried and self._listens():
+                self._failed = failed
                 return
             time.sleep(0.05)
         raise LaunchError(f"The server was not ready after {timeout:.0f} s: {self._last_error()}")
+
+    def _failures(self, states: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+        """Why models did not load. Of an ensemble whose step did not load the index says nothing, ever."""
+        tried = {name: entry for name, entry in states.items() if name in self._load}
+        failed = {
+            name: _one_line(entry.get("reason", ""))
+            for name, entry in tried.items()
+            if entry["state"] not in ("READY", "LOADING")
+        }
+        for model in self._models:
+            lost = [name for name in model.requires if name in failed]
+            if lost and model.name in self._load and model.name not in states:
+                failed[model.name] = f"{lost[0]}, which it calls, did not load."
+        return failed
 
     def states(self) -> list[ModelState]:
         """What became of every model of the repositories, after ``wait_ready``."""

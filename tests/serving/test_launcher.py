@@ -63,7 +63,13 @@ def test_a_whole_life():
 
 
 def test_a_model_that_fails_does_not_take_the_others_down(tmp_path):
-    script = make(tmp_path, "sick", 'backend: "python"\ninstance_group [ { count: 1 } ]') / "1" / "model.py"
+    tensors = "".join(
+        f'{kind} [ {{ name: "{kind}" data_type: TYPE_FP32 dims: [ 1 ] }} ]\n' for kind in ("input", "output")
+    )
+    script = make(tmp_path, "sick", f'backend: "python"\n{tensors}instance_group [ {{ count: 1 }} ]') / "1" / "model.py"
+    maps = " ".join(f'{kind}_map {{ key: "{kind}" value: "{kind}" }}' for kind in ("input", "output"))
+    step = f'step [ {{ model_name: "sick" model_version: -1 {maps} }} ]'
+    make(tmp_path, "pipeline", f'platform: "ensemble"\n{tensors}ensemble_scheduling {{ {step} }}', files=())
     script.write_text(
         "class TritonPythonModel:\n    def initialize(self, args):\n        raise ValueError('no disk')\n"
     )
@@ -73,6 +79,11 @@ def test_a_model_that_fails_does_not_take_the_others_down(tmp_path):
         states = {state.name: state for state in server.states()}
         assert states["echo"].state == "READY"
         assert (states["sick"].state, states["sick"].reason) == ("FAILED", "Internal: ValueError: no disk")
+        # Triton has no state of it, which would be waited for in vain.
+        assert (states["pipeline"].state, states["pipeline"].reason) == (
+            "FAILED",
+            "sick, which it calls, did not load.",
+        )
         assert states["absent"].state == "MISSING"
         assert "python -m export net" in states["absent"].reason
         assert answers(server.http_url + "/v2/health/ready") == 200
