@@ -7,12 +7,12 @@ import sys
 from types import FrameType
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from atelier import access
 from atelier.cli import serve_options as given
 from atelier.serving import checkout
-from atelier.serving.launcher import HARMLESS, LaunchError, ModelState, Server
+from atelier.serving.launcher import LaunchError, ModelState, Server, is_harmless
 from atelier.serving.options import ENOUGH_SHARED_MEMORY, ServerOptions, free_shared_memory
 from atelier.serving.supervisor import Supervisor
 
@@ -101,7 +101,7 @@ def _stop_on_signals(process: Server) -> None:
 
 def _show(line: str, verbose: bool) -> None:
     """Triton's lines carry their level after the time: ``2026-01-31T12:00:00Z E 123 file.cc:45] …``."""
-    if verbose or (line[20:23] in (" E ", " W ") and HARMLESS not in line):
+    if verbose or (line[20:23] in (" E ", " W ") and not is_harmless(line)):
         sys.stderr.write(f"{line}\n")
 
 
@@ -143,7 +143,7 @@ def _health(process: Server) -> str:
 
 
 def _table(states: list[ModelState]) -> Table:
-    table = Table("model", "profile", "version", "state", "what is missing")
+    table = Table(Column("model", no_wrap=True), "profile", "version", "state", "what is missing")
     colours = {"READY": "green", "FAILED": "red", "MISSING": "yellow"}
     for state in states:
         word = f"[{colours.get(state.state, 'dim')}]{state.state}[/]"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from atelier.client import Client
 
@@ -20,10 +21,12 @@ def command(
     """Show a server's models and what they have answered; exit status 1 where it is not ready."""
     with Client(url) as client:
         status = client.status(timeout=timeout)
-    table = Table("model", "version", "ready", "requests", "failed", "mean batch", "queue ms", "compute ms")
+    figures = ("version", "ready", "requests", "failed", "mean batch", "queue ms", "compute ms")
+    # Narrow, so that names and figures are whole on 80 columns.
+    table = Table(Column("model", no_wrap=True), *figures, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for model in status.models:
-        figures = (model.mean_batch, model.queue_ms, model.compute_ms)
-        numbers = [f"{figure:.1f}" if figure is not None else "-" for figure in figures]
+        measured = (model.mean_batch, model.queue_ms, model.compute_ms)
+        numbers = [f"{value:.1f}" if value is not None else "-" for value in measured]
         ready = "yes" if model.ready else "no"
         table.add_row(model.name, model.version, ready, str(model.requests), str(model.failures), *numbers)
     console = Console()

@@ -22,17 +22,26 @@ from atelier import access
 from atelier.errors import InvalidInput
 from atelier.serving import checkout, draining, embedded, leftovers, repository
 from atelier.serving.administration import Administration
-from atelier.serving.options import ServerOptions, command, known_flags, with_profile
+from atelier.serving.options import ServerOptions, command, has_gpu, known_flags, with_profile
 
 LOG_LINES = 5000
 
-HARMLESS = "CudaDriverHelper has not been initialized"
-"""What a server that was built with CUDA calls an error on a machine without a GPU."""
+HARMLESS = (
+    "CudaDriverHelper has not been initialized",
+    "CUDA driver version is insufficient for CUDA runtime version",
+    "no pinned memory pool",
+)
+"""What a server that was built with CUDA calls errors and warnings on a machine without a GPU."""
 
 LAST_WORDS = (" E ", "error", "terminate called", "what():")
 """What the lines have in them that tell why a server did not come up."""
 
 _NUMBERS = itertools.count(1)
+
+
+def is_harmless(line: str) -> bool:
+    """Whether a line of the server's log tells of nothing that is wrong here."""
+    return not has_gpu() and any(words in line for words in HARMLESS)
 
 
 class LaunchError(RuntimeError):
@@ -375,7 +384,7 @@ class Server:
                 self._on_line(text)
 
     def _last_error(self) -> str:
-        lines = [line for line in self._lines if HARMLESS not in line]
+        lines = [line for line in self._lines if not is_harmless(line)]
         errors = [line for line in lines if any(word in line for word in LAST_WORDS)]
         return (errors or lines or ["it wrote nothing"])[-1]
 
