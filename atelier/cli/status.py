@@ -23,7 +23,7 @@ def command(
         status = client.status(timeout=timeout)
     figures = ("version", "ready", "requests", "failed", "mean batch", "queue ms", "compute ms")
     # Narrow, so that names and figures are whole on 80 columns.
-    table = Table(Column("model", no_wrap=True), *figures, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(Column("model", no_wrap=True), *figures, box=box.SIMPLE_HEAD, padding=(0, 0), show_edge=False)
     for model in status.models:
         measured = (model.mean_batch, model.queue_ms, model.compute_ms)
         numbers = [f"{value:.1f}" if value is not None else "-" for value in measured]
