@@ -111,5 +111,7 @@ class SynthesizerSettings(NeuralSettings):
     preset: Literal["", "l4", "a100-40", "h100"] = Field(
         "", description="quantisation and offload for a card; those that are given beside it win"
     )
+    clip: str = Field("", description="folder of CLIP for clip_similarity of the report; empty: not measured")
+    dino: str = Field("", description="folder of DINO or DINOv2 for dino_similarity; empty: not measured")
     vae_tiling: bool = Field(False, description="the VAE works tile by tile above 1024 pixels a side")
     gguf: str = Field("", description="file of the transformer for quantisation gguf; relative to the checkout")

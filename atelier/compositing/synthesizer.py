@@ -19,6 +19,7 @@ from atelier.media.blending import paste
 from atelier.timing import timed
 
 if TYPE_CHECKING:
+    from atelier.compositing.neural.similarity import Similarity
     from atelier.compositing.neural.synthesis import NeuralSynthesizer
 
 FEATHER = 30
@@ -48,15 +49,26 @@ class ObjectSynthesizer:
             lambda module: module.NeuralSynthesizer({**self._folders, **file}, self._able),
             settings.residence,
         )
+        judges = {name: root / getattr(settings, name) for name in ("clip", "dino") if getattr(settings, name)}
+        self._similarity: Network[Similarity] | None = None
+        if judges:
+            self._similarity = Network(
+                "similarity",
+                "atelier.compositing.neural.similarity",
+                lambda module: module.Similarity(judges, settings.device),
+                settings.residence,
+            )
 
     @property
     def loaded(self) -> dict[str, Any]:
         """Memory by load stage, of the networks that were made last."""
-        return self._network.loaded
+        return self._network.loaded | (self._similarity.loaded if self._similarity else {})
 
     @property
     def device(self) -> str:
         """PyTorch's name of where the networks compute; ``cpu`` without any."""
+        if self._similarity:
+            return self._similarity.device(self._settings.device, {})
         return self._network.device(self._settings.device, self._folders)
 
     def load(self) -> dict[str, Any]:
@@ -65,9 +77,10 @@ class ObjectSynthesizer:
         Raises:
             InvalidInput: ``neural`` is set where it cannot work, or the weights cannot be used.
         """
-        return self._network.load(
-            self._settings.mode, self._asked if self._settings.mode == "neural" else self._folders
-        )
+        self._network.load(self._settings.mode, self._asked if self._settings.mode == "neural" else self._folders)
+        if self._similarity and self._settings.residence == "always":
+            self._similarity.use(lambda network: None)
+        return self.loaded
 
     def __call__(self, job: SynthesisJob, mode: Mode | None = None) -> Synthesis:
         """Set an object in.
@@ -103,8 +116,19 @@ class ObjectSynthesizer:
             image = paste_back(job, crop, radius)
         with timed(report.seconds, "metrics"):
             metrics = measure(job.background, image, place.pre_composite, place.object_mask, place.fill_mask)
+            metrics |= self._similarities(job, image, report)
         report.facts["score"] = score(metrics)
         return Synthesis(image, metrics, seed, prompt, report)
+
+    def _similarities(self, job: SynthesisJob, image: Pixels, report: StageReport) -> dict[str, float]:
+        """How like the object what is in its place still is, where the settings name networks for that."""
+        if self._similarity is None:
+            return {}
+        place = job.placement
+        there = np.dstack([image[place.box.slices], place.object_mask[place.box.slices]])
+        found, facts = self._similarity.use(lambda network: (network(job.object, there), dict(network.facts)))
+        report.models |= facts
+        return found
 
     def _classical(self, job: SynthesisJob, report: StageReport) -> Pixels:
         with timed(report.seconds, "shadow"):
