@@ -1,5 +1,9 @@
+import sys
+
 import pytest
 import torch
+
+from export.cli import main
 
 
 @pytest.fixture(autouse=True)
@@ -9,3 +13,19 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command line in this process: ``run(argument, …)`` gives exit status, stdout and stderr."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["python -m export", *map(str, arguments)])
+        try:
+            main()
+            status = 0
+        except SystemExit as leaving:
+            status = leaving.code or 0
+        return status, *capsys.readouterr()
+
+    return call

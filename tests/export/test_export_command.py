@@ -15,26 +15,9 @@ import torch
 
 from atelier.inpainting import load_generator
 from export.artefact import CHECKOUT
-from export.cli import main
 from tests.golden.lama.cases import FOLDER, golden
 
 PLAIN = FOLDER / "models" / "best_plain.ckpt"
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line in this process: ``run(argument, …)`` gives exit status, stdout and stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["python -m export", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as leaving:
-            status = leaving.code or 0
-        return status, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

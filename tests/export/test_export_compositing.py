@@ -2,14 +2,12 @@
 
 import json
 import shutil
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration, Sam2Model, Sam2VideoModel
 
-from export.cli import main
 from export.compositing import networks
 from export.compositing.synthetic import write_birefnet, write_qwen2_vl, write_sam2
 from export.errors import ExportError
@@ -24,22 +22,6 @@ FILES = {
     "sam2": ["config.json", "model.safetensors", "preprocessor_config.json"],
     "birefnet": ["BiRefNet_config.py", "birefnet.py", "config.json", "model.safetensors"],
 }
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """``run(argument, …)`` gives the command line's exit status, stdout and stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["python -m export", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as leaving:
-            status = leaving.code or 0
-        return status, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections import namedtuple
 
 import pytest
@@ -11,26 +10,9 @@ from diffusers import Flux2KleinInpaintPipeline, FluxFillPipeline, FluxPriorRedu
 from safetensors import safe_open
 from transformers import CLIPTextModel, Qwen3ForCausalLM, SiglipVisionModel, T5EncoderModel
 
-from export.cli import main
 from export.errors import ExportError
 from export.flux import networks
 from export.flux.synthetic import Weights, write_fill, write_klein, write_redux
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """``run(argument, …)`` gives the command line's exit status, stdout and stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["python -m export", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as leaving:
-            status = leaving.code or 0
-        return status, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture(scope="module")

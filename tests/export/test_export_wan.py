@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections import namedtuple
 
 import pytest
@@ -12,29 +11,12 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from atelier.generation.checkpoint import load_components
-from export.cli import main
 from export.errors import ExportError
 from export.wan.synthetic import RandomWeights, networks, write, write_pth, write_shards
 
 TOKENIZER = ["special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"]
 SHARDS = [f"diffusion_pytorch_model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
 INDEX = "diffusion_pytorch_model.safetensors.index.json"
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """``run(argument, …)`` gives the command line's exit status, stdout and stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["python -m export", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as leaving:
-            status = leaving.code or 0
-        return status, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture(scope="module")

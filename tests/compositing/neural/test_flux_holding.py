@@ -20,14 +20,6 @@ from atelier.media.boxes import Box
 from tests.compositing.neural.flux import job, settings, write_all
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     return write_all(tmp_path_factory.mktemp("flux"))

@@ -4,19 +4,10 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 
 from atelier.compositing import ObjectSynthesizer
 from atelier.errors import InvalidInput
 from tests.compositing.neural.flux import job, settings, write_all
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

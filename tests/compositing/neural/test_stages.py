@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from atelier.compositing import BackgroundAnalyzer, ObjectExtractor
 from atelier.compositing.jobs import AnalysisJob, ExtractionJob
@@ -10,14 +9,6 @@ from atelier.compositing.scene import from_json, to_json
 from atelier.compositing.settings import AnalyzerSettings, ExtractorSettings
 from export.compositing.synthetic import write_birefnet, write_qwen2_vl, write_sam2
 from tests.compositing.pictures import meadow, vase
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
