@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from atelier.cli.places import require_writable, write_facts
 from atelier.client import Client, CompositeProgress, CompositeResult, InvalidRequest
 from atelier.client.compositing import png_path
 
@@ -91,6 +91,7 @@ def command(
         "mode": mode,
     }
     png_path(output)  # seen before there is anything to write
+    require_writable(output, report)
     streamed = stream and not url.startswith(("http://", "https://"))
     if not streamed and (seeds is not None or preview_dir is not None or preview_every is not None):
         raise InvalidRequest(
@@ -104,8 +105,7 @@ def command(
         with Client(url, timeout=timeout) as client, Console(stderr=True).status(f"Compositing {background.name} …"):
             result = client.composite(background, reference, **settings)
     result.save(output)
-    if report is not None:
-        _write(report, (json.dumps(result.report, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
+    write_facts(report, result.report)
     _say(output, report, result)
 
 

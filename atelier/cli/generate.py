@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from atelier.cli.places import require_writable, write_facts
 from atelier.client import Client, GenerateProgress, GenerateResult, InvalidRequest
 from atelier.client.generation import SUFFIXES
 
@@ -48,6 +48,8 @@ def command(
     timeout: Annotated[float, typer.Option(help="Seconds until the call is given up.")] = LONGEST,
 ) -> None:
     """Make a video of PROMPT. Ctrl-C stops the work on the server too."""
+    kind = _format_of(output)
+    require_writable(output, metadata)
     settings: dict[str, Any] = {
         "negative_prompt": negative_prompt,
         "frame_num": frame_num,
@@ -60,19 +62,14 @@ def command(
         "seed": seed,
         "fps": fps,
         "crf": crf,
-        "format": _format_of(output),
+        "format": kind,
     }
     with _bar() as show, Client(url, timeout=timeout) as client:
         result = client.generate(
             prompt, image=image, loras=_adapters(lora or []), on_progress=show, **settings
         ).result()
     result.save(output)
-    if metadata is not None:
-        try:
-            text = json.dumps(result.metadata, indent=2, ensure_ascii=False)
-            metadata.write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InvalidRequest(f"{metadata} cannot be written ({error.strerror}).") from None
+    write_facts(metadata, result.metadata)
     _say(output, result)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from atelier.client import Client, InvalidRequest
+from atelier.cli.places import require_writable, write_facts
+from atelier.client import Client
 from atelier.client.pipelines import DEFAULT_TIMEOUT, format_of
 
 
@@ -39,15 +39,12 @@ def command(
 ) -> None:
     """Remove what MASK covers from IMAGE."""
     kind = format_of(output)
+    require_writable(output, report)
     options = {"strategy": strategy, "margin": margin, "feather": feather, "fill_flat": fill_flat, "format": kind}
     with Client(url, timeout=timeout) as client, Console(stderr=True).status(f"Inpainting {image.name} …"):
         result = client.inpaint(image, mask, **options)
     result.save(output)
-    if report is not None:
-        try:
-            report.write_text(json.dumps(result.report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InvalidRequest(f"{report} cannot be written ({error.strerror}).") from None
+    write_facts(report, result.report)
     for warning in result.report["warnings"]:
         sys.stderr.write(f"{warning}\n")
     seconds = sum(result.report["seconds"].values())

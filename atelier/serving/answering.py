@@ -7,9 +7,9 @@ from typing import Any, Generic, TypeVar
 
 import triton_python_backend_utils as pb_utils
 
-from atelier.serving.calls import ERRORS, FACTS, LEASE, error_as_data
+from atelier.serving.calls import ERRORS, FACTS, error_as_data
 from atelier.serving.errors import Cancelled
-from atelier.serving.leases import is_held
+from atelier.serving.leases import LEASE, is_held
 from atelier.serving.model import Tensors, tensors_of
 from atelier.serving.request import Request
 

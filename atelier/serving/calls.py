@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,12 @@ from numpy.typing import NDArray
 
 from atelier.errors import InvalidInput
 from atelier.serving.errors import CallFailed, Cancelled, Unavailable
-from atelier.serving.leases import Lease
+from atelier.serving.leases import LEASE, Lease
 from atelier.serving.repository import PROFILE_VARIABLE, read_model
 
 ERRORS = "atelier_errors"
 """Parameter of a request: the output that carries what it fails with, as JSON, not as an error. Of an error Triton 2.51
 passes the words alone from one model to another; one that follows an answer it loses, or never ends the call."""
-
-LEASE = "atelier_lease"
-"""Parameter of a request to a decoupled model: the lease that its caller holds while it waits."""
 
 FACTS = ("METADATA", "REPORT")
 """Outputs that may carry an error."""
@@ -36,6 +34,7 @@ def call(
     *,
     timeout: float,
     facts: str | None = None,
+    check: Callable[[], None] | None = None,
 ) -> list[NDArray[Any]]:
     """Run another model and wait for its answer.
 
@@ -46,22 +45,28 @@ def call(
         timeout: seconds that the request may wait in the other model's queue.
         facts: where the inputs are a client's own: the output, one of `FACTS`, by which the other model says what it
             refuses.
+        check: called meanwhile, from another thread; raises to give the call up.
 
     Raises:
         InvalidInput, Cancelled: as the other model says, where ``facts`` is set.
         Unavailable: its queue is full, the time is over, or it is not loaded.
         CallFailed: it failed; the message is its own.
     """
-    request = pb_utils.InferenceRequest(
-        model_name=model,
-        inputs=[pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()],
-        requested_output_names=list(outputs),
-        timeout=int(timeout * 1e6),
-        # Where the other model runs on a GPU its outputs would stay there, and have no numpy array.
-        preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
-        parameters={ERRORS: facts} if facts else {},
-    )
-    response = request.exec()
+    parameters = {ERRORS: facts} if facts else {}
+    with ExitStack() as stack:
+        if check is not None:
+            lease = stack.enter_context(Lease())
+            stack.enter_context(lease.while_wanted(check))
+            parameters[LEASE] = lease.name
+        response = pb_utils.InferenceRequest(
+            model_name=model,
+            inputs=[pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()],
+            requested_output_names=list(outputs),
+            timeout=int(timeout * 1e6),
+            # Where the other model runs on a GPU its outputs would stay there, and have no numpy array.
+            preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
+            parameters=parameters,
+        ).exec()
     if response.has_error():
         error = response.error()
         if error.code() == pb_utils.TritonError.UNAVAILABLE:

@@ -131,7 +131,7 @@ class Composition:
     ) -> list[NDArray[Any]]:
         self._task.report(tensors_of_progress(name, number, 3, monotonic() - self._began))
         inputs = self._inputs_of(model, more)
-        answers = call(model[0], inputs, outputs, timeout=self._timeout, facts="REPORT")
+        answers = call(model[0], inputs, outputs, timeout=self._timeout, facts="REPORT", check=self._task.check)
         # What is answered lives no longer than its response.
         return [answer.copy() for answer in answers]
 

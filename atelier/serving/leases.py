@@ -10,9 +10,18 @@ import fcntl
 import os
 import re
 import tempfile
+import threading
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+
+LEASE = "atelier_lease"
+"""Parameter of a request: the lease that its caller, another model, holds while it waits."""
+
+POLL = 0.1
+"""Seconds between two looks at whether an answer is still wanted."""
 
 
 class Lease:
@@ -26,6 +35,7 @@ class Lease:
         self.name = uuid.uuid4().hex
         self._file = _file(self.name)
         self._descriptor: int | None = None
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Lease:
         self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -37,12 +47,34 @@ class Lease:
     ) -> None:
         self.release()
 
+    @contextmanager
+    def while_wanted(self, check: Callable[[], None]) -> Iterator[None]:
+        """Release it as soon as ``check`` raises, while the block waits for an answer."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(POLL):
+                try:
+                    check()
+                except Exception:
+                    self.release()
+                    return
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
     def release(self) -> None:
-        """Nobody waits any more."""
-        if self._descriptor is not None:
+        """Nobody waits any more. May be called from any thread, and again."""
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
             self._file.unlink(missing_ok=True)
-            os.close(self._descriptor)
-            self._descriptor = None
+            os.close(descriptor)
 
 
 def is_held(name: str) -> bool:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from atelier.errors import InvalidInput
 from atelier.serving import canary
 from atelier.serving.errors import Cancelled
+from atelier.serving.leases import LEASE, is_held
 
 
 class Request:
@@ -37,9 +38,10 @@ class Request:
         """Stop work that nobody waits for.
 
         Raises:
-            Cancelled: the client cancelled, or its deadline passed.
+            Cancelled: the client cancelled, its deadline passed, or the model that called this one gave it up.
         """
-        if self._raw.is_cancelled():
+        lease = self.parameter(LEASE)
+        if self._raw.is_cancelled() or (lease is not None and not is_held(str(lease))):
             raise Cancelled("The request was cancelled.")
 
     def parameter(self, name: str) -> Any:

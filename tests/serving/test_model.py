@@ -28,7 +28,7 @@ MODELS = Path(__file__).parent / "models"
 
 @pytest.fixture(scope="module")
 def server(launch):
-    return launch(MODELS, models=("moody", "echo"))
+    return launch(MODELS, models=("moody", "echo", "relay"))
 
 
 @pytest.fixture(scope="module", params=["grpc", "http"])
@@ -167,3 +167,17 @@ def test_metrics_count_outcomes_and_live_on_the_server_s_page(server):
     for outcome in ("ok", "invalid_arg", "internal", "unavailable"):
         key = f'atelier_requests_total{{model="moody",outcome="{outcome}"}}'
         assert counts.get(key, 0) >= 1, counts
+
+
+def test_who_gives_a_caller_up_gives_up_what_it_called(server):
+    """Triton 2.51 does not tell a model that its caller was given up."""
+    words = "moody stopped: Cancelled"
+    before = server.logs().count(words)
+    with Client(server.grpc_url) as client:
+        with pytest.raises(DeadlineExceeded):
+            client.infer("relay", {"MOOD": strings(b"watch")}, timeout=1)
+        deadline = time.monotonic() + 4  # it goes on for 5 s otherwise
+        while server.logs().count(words) == before and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert server.logs().count(words) == before + 1
+        assert client.infer("relay", {"MOOD": strings(b"calm")})["ANSWER"].item() == b"calm 7 config 1"
