@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from atelier.compositing import checks
-from atelier.compositing.choosing import Network, note
+from atelier.compositing.choosing import Network, NetworkStage, note
 from atelier.compositing.classical.light import look
 from atelier.compositing.classical.words import LANGUAGES, describe, english, korean, prompt
 from atelier.compositing.jobs import AnalysisJob, Scene, StageReport
 from atelier.compositing.settings import AnalyzerSettings, Mode
 from atelier.timing import timed
 
-if TYPE_CHECKING:
-    from atelier.compositing.neural.qwen import QwenAnalyzer
 
-
-class BackgroundAnalyzer:
+class BackgroundAnalyzer(NetworkStage):
     """Reads a scene, with Qwen2-VL or from its statistics.
 
     Args:
@@ -27,32 +23,14 @@ class BackgroundAnalyzer:
     """
 
     def __init__(self, settings: AnalyzerSettings, *, root: Path) -> None:
-        self._settings = settings
-        self._folders = {"checkpoint": root / settings.checkpoint}
-        self._network: Network[QwenAnalyzer] = Network(
+        self.settings = settings
+        self.needed = {"checkpoint": root / settings.checkpoint}
+        self.network = Network(
             "background analyzer",
             "atelier.compositing.neural.qwen",
-            lambda module: module.QwenAnalyzer(self._folders["checkpoint"], settings),
+            lambda module: module.QwenAnalyzer(self.needed["checkpoint"], settings),
             settings.residence,
         )
-
-    @property
-    def loaded(self) -> dict[str, Any]:
-        """Memory by load stage, of the network that was made last."""
-        return self._network.loaded
-
-    @property
-    def device(self) -> str:
-        """PyTorch's name of where the networks compute; ``cpu`` without any."""
-        return self._network.device(self._settings.device, self._folders)
-
-    def load(self) -> dict[str, Any]:
-        """Load the networks that will be needed and kept; memory by load stage.
-
-        Raises:
-            InvalidInput: ``neural`` is set where it cannot work, or the weights cannot be used.
-        """
-        return self._network.load(self._settings.mode, self._folders)
 
     def __call__(self, job: AnalysisJob, mode: Mode | None = None) -> Scene:
         """Read a scene.
@@ -64,14 +42,14 @@ class BackgroundAnalyzer:
         Raises:
             InvalidInput: a picture is none, or ``neural`` was asked for where it cannot work.
         """
-        mode = mode or self._settings.mode
-        checks.picture(job.background, "BACKGROUND", self._settings.max_pixels)
+        mode = mode or self.settings.mode
+        checks.picture(job.background, "BACKGROUND", self.settings.max_pixels)
         if job.reference is not None:
-            checks.picture(job.reference, "REFERENCE", self._settings.max_pixels, channels=(3, 4))
+            checks.picture(job.reference, "REFERENCE", self.settings.max_pixels, channels=(3, 4))
         job.check()
-        reason = self._network.choose(mode, self._folders)
+        reason = self.network.choose(mode, self.needed)
         if reason is None:
-            scene = self._network.use(lambda network: network(job))
+            scene: Scene = self.network.use(lambda network: network(job))
         else:
             scene = analyze(job)
         note(scene.report, mode, reason)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from atelier.compositing.jobs import StageReport
-from atelier.compositing.settings import Mode, Residence
+from atelier.compositing.settings import Mode, NeuralSettings, Residence
 from atelier.errors import InvalidInput
 
 
@@ -140,6 +140,38 @@ class Network(Generic[N]):
         finally:
             del network
             _free()
+
+
+class NetworkStage:
+    """What a stage with one network tells of it. Subclasses set the three attributes.
+
+    Attributes:
+        settings: of the stage.
+        network: that works where its weights are there.
+        needed: the folders of its weights, by the name of their setting.
+    """
+
+    settings: NeuralSettings
+    network: Network[Any]
+    needed: Mapping[str, Path]
+
+    @property
+    def loaded(self) -> dict[str, Any]:
+        """Memory by load stage, of the network that was made last."""
+        return self.network.loaded
+
+    @property
+    def device(self) -> str:
+        """PyTorch's name of where the network computes; ``cpu`` without any."""
+        return self.network.device(self.settings.device, self.needed)
+
+    def load(self) -> dict[str, Any]:
+        """Load the network where it will be needed and is kept; memory by load stage.
+
+        Raises:
+            InvalidInput: ``neural`` is set where it cannot work, or the weights cannot be used.
+        """
+        return self.network.load(self.settings.mode, self.needed)
 
 
 def note(report: StageReport, mode: Mode, reason: str | None) -> None:

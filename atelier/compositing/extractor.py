@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from atelier.compositing import checks
-from atelier.compositing.choosing import Network, note
+from atelier.compositing.choosing import Network, NetworkStage, note
 from atelier.compositing.classical import cutout
 from atelier.compositing.jobs import Extraction, ExtractionJob, Pixels, StageReport
 from atelier.compositing.settings import ExtractorSettings, Mode
@@ -20,9 +19,6 @@ from atelier.errors import InvalidInput
 from atelier.media.boxes import Box
 from atelier.media.foreground import RADII, estimate_foreground
 from atelier.timing import timed
-
-if TYPE_CHECKING:
-    from atelier.compositing.neural.cutout import NeuralExtractor
 
 HANDFUL = 5
 """Pixels that are mostly opaque which an object has at least."""
@@ -37,7 +33,7 @@ ESTIMATED_PIXELS = 2_000_000
 """Of the copy on which the colours along the edge are estimated, at most."""
 
 
-class ObjectExtractor:
+class ObjectExtractor(NetworkStage):
     """Cuts an object out: by its own alpha, with networks, or from a plain background or a box.
 
     Args:
@@ -46,34 +42,16 @@ class ObjectExtractor:
     """
 
     def __init__(self, settings: ExtractorSettings, *, root: Path) -> None:
-        self._settings = settings
+        self.settings = settings
         remover = "birefnet" if settings.background_remover == "birefnet" else "rmbg"
-        self._needed = {remover: root / getattr(settings, remover)}
+        self.needed = {remover: root / getattr(settings, remover)}
         self._sam2 = root / settings.sam2
-        self._network: Network[NeuralExtractor] = Network(
+        self.network = Network(
             "object extractor",
             "atelier.compositing.neural.cutout",
             lambda module: module.NeuralExtractor(self._folders(), settings),
             settings.residence,
         )
-
-    @property
-    def loaded(self) -> dict[str, Any]:
-        """Memory by load stage, of the networks that were made last."""
-        return self._network.loaded
-
-    @property
-    def device(self) -> str:
-        """PyTorch's name of where the networks compute; ``cpu`` without any."""
-        return self._network.device(self._settings.device, self._needed)
-
-    def load(self) -> dict[str, Any]:
-        """Load the networks that will be needed and kept; memory by load stage.
-
-        Raises:
-            InvalidInput: ``neural`` is set where it cannot work, or the weights cannot be used.
-        """
-        return self._network.load(self._settings.mode, self._needed)
 
     def __call__(self, job: ExtractionJob, mode: Mode | None = None) -> Extraction:
         """Cut an object out.
@@ -85,16 +63,16 @@ class ObjectExtractor:
         Raises:
             InvalidInput: box or point are not in the reference, nothing is found, or it cannot be found in that mode.
         """
-        mode = mode or self._settings.mode
-        _check(job, self._settings.max_pixels)
+        mode = mode or self.settings.mode
+        _check(job, self.settings.max_pixels)
         job.check()
         if job.reference.shape[2] == 4 and job.reference[..., 3].min() < 255:
             return _given(job)
         reference = np.ascontiguousarray(job.reference[..., :3])
         job = ExtractionJob(reference, job.box, job.point, job.check)
-        reason = self._network.choose(mode, self._needed)
+        reason = self.network.choose(mode, self.needed)
         if reason is None:
-            alpha, report = self._network.use(lambda network: network(job))
+            alpha, report = self.network.use(lambda network: network(job))
         else:
             alpha, report = extract(job)
         note(report, mode, reason)
@@ -104,7 +82,7 @@ class ObjectExtractor:
 
     def _folders(self) -> Mapping[str, Path]:
         """Of the networks that are there, by the name of their setting."""
-        return {**self._needed, **({"sam2": self._sam2} if self._sam2.is_dir() else {})}
+        return {**self.needed, **({"sam2": self._sam2} if self._sam2.is_dir() else {})}
 
 
 def extract(job: ExtractionJob) -> tuple[Pixels, StageReport]:
