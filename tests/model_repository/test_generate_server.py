@@ -107,7 +107,7 @@ def living(group):
 def test_what_outlasts_the_time_at_the_end_is_ended(start):
     server = start("diffusers", exit_timeout=1)
     with Client(server.grpc_url) as client:
-        progress = iter(client.generate("a cat", sample_steps=1000))
+        progress = iter(client.generate("a cat", sample_steps=1000, frame_num=121))  # minutes, on any machine
         while next(progress).stage != "denoising":
             pass
         group = server.pid

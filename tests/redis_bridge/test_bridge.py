@@ -84,9 +84,9 @@ def test_pages_are_read_in_place_and_triton_lets_go_of_them(queues, bridge, serv
     assert regions(server) == before
 
 
-def test_a_server_that_refuses_shared_memory_gets_messages_and_it_is_said_once(queues, bridge, launch):
-    refusing = launch(ROOT / "model_repository", models=("lama",), host="0.0.0.0")
-    started = bridge(url=f"http://127.0.0.1:{refusing.options.http_port}")
+def test_a_server_that_refuses_shared_memory_gets_messages_and_it_is_said_once(queues, bridge, server, tmp_path):
+    # Nobody has left the key there.
+    started = bridge(url=server.http_url, ATELIER_RUNTIME_FOLDER=str(tmp_path / "runtime"))
     for number in range(3):
         queues.client.rpush(LISTS["short"], task(f"r{number}", number)[0])
     for number in range(3):
