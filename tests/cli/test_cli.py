@@ -120,7 +120,7 @@ def test_status(server):
     run = atelier("status", "--url", server.http_url)
     assert run.returncode == 0
     assert "triton 2.51.0" in run.stdout
-    assert re.search(r"inpaint\s*│ 1\s*│ yes", run.stdout)
+    assert re.search(r"^inpaint +1 +yes ", run.stdout, re.MULTILINE)
     (port,) = free_ports(1)
     assert "No server answers" in one_line(atelier("status", "--url", f"localhost:{port}"))
 
