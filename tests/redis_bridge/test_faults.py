@@ -58,7 +58,8 @@ def test_a_bridge_that_is_killed_leaves_its_tasks_to_the_next(queues, bridge):
     until(lambda: empty(queues))
     assert second.stop() == 0
     assert sum(line["tasks"] for line in second.said("took over from a dead bridge")) == held
-    assert len(first.said("answered")) + len(second.said("answered")) >= len(names)
+    # The first may have died between an answer and its line in the log; `collect` has seen every answer.
+    assert held <= len(second.said("answered")) <= len(names)
 
 
 def test_two_bridges_share_the_work_and_the_living_takes_over(queues, bridge):
