@@ -44,7 +44,8 @@ def test_a_whole_life():
     assert server.is_alive()
     assert answers(server.http_url + "/v2/health/ready") == 200
     assert answers(server.metrics_url) == 200
-    assert [(s.name, s.state) for s in server.states()] == [("echo", "READY"), ("moody", "NOT LOADED")]
+    states = {state.name: state.state for state in server.states()}
+    assert states == {"echo": "READY", "moody": "NOT LOADED", "relay": "NOT LOADED"}
     assert logged(server, "successfully loaded 'echo'")
     assert any("successfully loaded 'echo'" in line for line in lines)
     with pytest.raises(LaunchError, match="runs already"):
