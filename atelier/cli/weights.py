@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -80,7 +79,6 @@ def _check_folders() -> tuple[int, int]:
 
 def _check_adapters(place: Path, files: list[Path]) -> int:
     """How many adapters do not fit the weights; each is shown."""
-    logging.disable(logging.WARNING)  # diffusers and torchao tell of parts that they do without
     try:
         from atelier.generation.checkpoint import describe_transformer
         from atelier.generation.lora import LoraError, examine

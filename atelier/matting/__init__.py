@@ -8,6 +8,8 @@ needs neither. The names below are imported when they are first used.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from atelier.quiet import leave_out_notes
+
 if TYPE_CHECKING:
     from atelier.matting.errors import CheckpointError
     from atelier.matting.pipeline import MattingPipeline
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["CheckpointError", "MattingPipeline", "MattingSettings"]
 
 _HOME = {"CheckpointError": "errors", "MattingPipeline": "pipeline", "MattingSettings": "settings"}
+
+leave_out_notes()
 
 
 def __getattr__(name: str) -> object:
