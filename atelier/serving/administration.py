@@ -9,7 +9,6 @@ import urllib.request
 from typing import Any
 
 from atelier.access import HTTP_HEADER
-from atelier.serving import canary
 
 # Without the proxies of the environment: they do not know this machine's loopback.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -59,20 +58,20 @@ class Administration:
         """Have the server let go of a client's shared memory; ``False`` where a request uses it."""
         return self._ask(f"/v2/systemsharedmemory/region/{region}/unregister", {}, 10) is not None
 
-    def canary(self, model: str, inputs: list[dict[str, Any]], patience: float) -> None:
+    def canary(self, model: str, call: tuple[str, dict[str, Any]], patience: float) -> None:
         """Send a model a request that asks nothing, and wait for its answer.
 
         Args:
             model: its name.
-            inputs: see `canary.inputs`.
+            call: see `canary.call`.
             patience: seconds.
 
         Raises:
             OSError: no answer, or none in time.
             urllib.error.HTTPError: an answer that refuses it, which is an ``OSError`` too.
         """
-        body = {"inputs": inputs, "parameters": {canary.REQUEST: True}}
-        with _OPENER.open(self._request(f"/v2/models/{model}/infer", body), timeout=patience) as reply:
+        end_point, body = call
+        with _OPENER.open(self._request(f"/v2/models/{model}/{end_point}", body), timeout=patience) as reply:
             reply.read()
 
     def _json(self, path: str, body: dict[str, Any] | None) -> Any:

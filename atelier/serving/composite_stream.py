@@ -6,7 +6,6 @@ Importable only inside Triton's Python backend.
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -142,14 +141,15 @@ class Composition:
     def _candidates(self, more: Arrays) -> dict[str, bytes]:
         """Every candidate's answer, of which the best is returned."""
         job = self._task.job
-        first = job.seed if job.seed is not None else secrets.randbelow(2**63 - MOST_SEEDS) if job.seeds > 1 else None
-        seeds = [None if first is None else (first + number) % 2**63 for number in range(job.seeds)]
         made: list[tuple[dict[str, bytes], dict[str, Any]]] = []
-        for number, seed in enumerate(seeds):
+        seed = job.seed  # without one the synthesizer's own setting applies, or it draws one
+        for number in range(job.seeds):
             answer = self._synthesize(more, seed, number)
-            made.append((answer, json.loads(answer["REPORT"])))
-            if made[-1][1]["seed"] is None:
+            report = json.loads(answer["REPORT"])
+            made.append((answer, report))
+            if report["seed"] is None:
                 break  # nothing was drawn: every other candidate would be the same
+            seed = (report["seed"] + 1) % 2**63
         best, report = max(made, key=lambda entry: score(entry[1]["metrics"]))
         if len(made) < job.seeds:
             report["warnings"].append("SEEDS has no effect: the synthesizer drew nothing at random.")

@@ -26,6 +26,9 @@ from atelier.serving.options import ServerOptions, command, has_gpu, known_flags
 
 LOG_LINES = 5000
 
+OWN_START = 60.0
+"""Seconds that the server is given to start, besides the time that a model is given to load."""
+
 HARMLESS = (
     "CudaDriverHelper has not been initialized",
     "CUDA driver version is insufficient for CUDA runtime version",
@@ -184,15 +187,17 @@ class Server:
         self._pump.start()
         self._keys = access.publish((self.options.http_port, self.options.grpc_port), self.options.admin_key)
 
-    def wait_ready(self, timeout: float = 300.0) -> None:
+    def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until the server answers at every port and every model that was tried is ready or has failed.
 
         Args:
-            timeout: seconds.
+            timeout: seconds; by default what a model is given to load, and `OWN_START` for the server itself.
 
         Raises:
             LaunchError: the process ended, or the time is over.
         """
+        if timeout is None:
+            timeout = self.options.stub_timeout + OWN_START
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if not self.is_alive():

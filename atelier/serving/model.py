@@ -156,6 +156,11 @@ class _NothingAsked(Exception):
     """The request is one of the launcher's (`atelier.serving.canary`)."""
 
 
+def answer_nothing(sender: Any) -> None:
+    """Answer one of the launcher's requests in a decoupled model: once, without tensors."""
+    sender.send(pb_utils.InferenceResponse([]), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
 def tensors_of(tensors: Tensors) -> list[Any]:
     """Named values as Triton's tensors."""
     return [pb_utils.Tensor(name, _array(value)) for name, value in tensors.items()]

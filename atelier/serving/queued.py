@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings
 
 from atelier.serving.answering import Task
 from atelier.serving.errors import Cancelled, Unavailable
-from atelier.serving.model import Model, Tensors
+from atelier.serving.model import Model, Tensors, answer_nothing
 from atelier.serving.request import Request
 from atelier.serving.settings import Settled
 
@@ -86,6 +86,9 @@ class QueuedModel(Model[Settings], Generic[Settings, Job]):
         """Called by Triton: put requests into the queue."""
         for raw in raw_requests:
             request = Request(raw)
+            if request.asks_nothing:
+                answer_nothing(raw.get_response_sender())
+                continue
             task: Task[Job] = Task(request, raw.get_response_sender())
             try:
                 request.raise_if_cancelled()

@@ -10,7 +10,7 @@ import triton_python_backend_utils as pb_utils
 from pydantic_settings import BaseSettings
 
 from atelier.serving.errors import Cancelled
-from atelier.serving.model import Model, Tensors, tensors_of
+from atelier.serving.model import Model, Tensors, answer_nothing, tensors_of
 from atelier.serving.request import Request
 from atelier.serving.settings import Settled
 
@@ -42,6 +42,9 @@ class StreamModel(Model[Settings], Generic[Settings, Job]):
             self._answer(Request(raw), raw.get_response_sender())
 
     def _answer(self, request: Request, sender: Any) -> None:
+        if request.asks_nothing:
+            answer_nothing(sender)
+            return
         outcome = "ok"
         try:
             request.raise_if_cancelled()

@@ -117,7 +117,7 @@ class _Canary:
 
     def __init__(self, server: Server, model: str, config: Any, patience: float) -> None:
         self.model, self._patience = model, patience
-        self._administration, self._inputs = server.administration, canary.inputs(config)
+        self._administration, self._call = server.administration, canary.call(config)
         self._stopping = threading.Event()
         self._dead = False
         self._answered: float | None = None
@@ -154,7 +154,7 @@ class _Canary:
             if self._silent_since is None:
                 self._silent_since = time.monotonic()
             try:
-                self._administration.canary(self.model, self._inputs, 2 * self._patience)
+                self._administration.canary(self.model, self._call, 2 * self._patience)
                 self._heard()
             except HTTPError as error:
                 words = error.read().decode("utf-8", "replace")

@@ -1,5 +1,6 @@
 """A process that dies, or falls silent, is noticed within 15 s, and the service comes back without a human."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -8,12 +9,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from atelier.client import AtelierError, Client
+from atelier.client import AsyncClient, AtelierError, Client
 from atelier.client.transport import strings
 from atelier.serving.leftovers import SHARED_MEMORY
 from tests.conftest import ROOT
+from tests.faults.conftest import STREAMS
 from tests.served import until
 
 NOTICED = 15.0
@@ -120,6 +123,43 @@ def test_a_busy_model_is_not_taken_for_a_dead_one(serve):
             client.infer("moody", {"MOOD": strings(b"sleep 2")})
             assert serving.health()[0] == 200
     assert serving.health()[1]["restarts"] == 0
+
+
+def tell(serving, count, pause, **options):
+    """The number of pieces that ``teller`` gives."""
+    values = {"COUNT": (np.int32, count), "SIZE": (np.int32, 10), "PAUSE": (np.float32, pause)}
+    inputs = {name: np.array([[value]], kind) for name, (kind, value) in values.items()}
+
+    async def told():
+        async with AsyncClient(serving.grpc_url) as client:
+            return len([piece async for piece in client._transport.stream("teller", inputs, **options)])
+
+    return asyncio.run(told())
+
+
+def test_streaming_models_have_a_canary_too(serve):
+    """``teller`` works on one request after another: streams of 3 s for longer than its 8 s, then one that hangs."""
+    serving = serve("--repository", STREAMS, "--models", "teller", "--exit-timeout", "2")
+    until(lambda: "teller" in serving.health()[1]["canary_age_seconds"], NOTICED, "the canary's answer")
+    deadline = time.monotonic() + 14
+    while time.monotonic() < deadline:
+        assert tell(serving, 3, 1.0, timeout=20) == 3
+        assert serving.health()[0] == 200
+    assert serving.health()[1]["restarts"] == 0
+    with pytest.raises(AtelierError):
+        tell(serving, 1, 300.0, timeout=1.0)
+    body = until(lambda: broken(serving), 60, "the notice")
+    assert "The model 'teller' has answered nobody for 8 s, and a request waits." in body["reasons"]
+    until(lambda: well(serving), 180, "the service")
+    assert tell(serving, 2, 0.1, timeout=20) == 2
+
+
+def test_the_streaming_models_of_the_repository_answer_theirs(serve):
+    models = ("composite_stream", "object_synthesizer_stream")
+    serving = serve("--repository", ROOT / "model_repository", "--models", ",".join(models))
+    for model in models:
+        until(lambda model=model: model in serving.health()[1]["canary_age_seconds"], NOTICED, model)
+    assert serving.health()[0] == 200
 
 
 CLIENT = """

@@ -67,6 +67,7 @@ def passing(launch, weights):
             "network": "flux.2-klein",
             "klein": weights / "klein",
             "quantisation": "torchao-int8",
+            "seed": 2**63 - 1,
         },
     }
     return launch(*REPOSITORIES, models=("composite", "composite_stream"), environment=environment(weights, **changes))
@@ -159,6 +160,13 @@ def test_weights_come_and_go_with_the_request(passing):
     assert "FLUX.2 klein" in told and "Apache-2.0" in told and "FLUX.1-Fill" not in told
     assert told.count("torchao-int8") >= 2
     assert any("RMBG-2.0" in warning and "non-commercial" in warning for warning in result.report["warnings"])
+
+
+def test_several_seeds_begin_with_the_servers_own(passing):
+    asked = {name: value for name, value in ASKED.items() if name != "seed"}
+    with Client(passing.grpc_url) as client:
+        *_, result = client.composite_stream(scene(), reference(), seeds=2, **asked)
+    assert [candidate["seed"] for candidate in result.report["candidates"]] == [2**63 - 1, 0]
 
 
 def test_what_is_found_nowhere_is_refused_in_one_sentence(resident):

@@ -31,6 +31,12 @@ def test_the_bundled_models_lack_nothing():
     assert {model.name for model in models} - lacks.keys() >= {"inpaint", "lama"}
 
 
+def test_every_python_model_has_a_canary():
+    python = [model for model in discover([REPOSITORY]) if model.backend == "python"]
+    assert {"matte", "generate", "inpaint", "composite_stream"} <= {model.name for model in python}
+    assert [model.name for model in python if not 60 <= float(model.parameter("canary") or 0) <= 7200] == []
+
+
 def test_models_whose_weights_are_not_bundled_say_how_to_bring_them(tmp_path):
     for name in ("gvm_unet", "gvm_vae_encoder", "gvm_vae_decoder", "matte"):
         shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("model.onnx*"))
