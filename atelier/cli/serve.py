@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 from types import FrameType
@@ -75,11 +76,17 @@ def command(
             _report(supervisor.server)
             supervisor.run()
     except _Stop:
+        if supervisor.exit_status:
+            raise LaunchError(
+                "Stopped before the running requests were finished; what they were about is lost "
+                f"(tritonserver: exit status {supervisor.exit_status})."
+            ) from None
         _say("Stopped.")
 
 
 def _say(sentence: str) -> None:
-    sys.stderr.write(f"{sentence}\n")
+    with contextlib.suppress(OSError):  # a full disk, a closed pipe: no reason to end
+        sys.stderr.write(f"{sentence}\n")
 
 
 def _stop_on_signals(process: Server) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import urllib.error
 import urllib.request
+from http.client import HTTPException
 from typing import Any
+from urllib.parse import quote
 
 from atelier.access import HTTP_HEADER
 
@@ -44,7 +45,7 @@ class Administration:
 
         What the queue refused counts among the others, and says nothing of the model.
         """
-        found = self._json(f"/v2/models/{model}/stats", None)
+        found = self._json(f"/v2/models/{model}/stats", None, 2)
         if found is None:
             return None
         kinds = [entry.get("inference_stats", {}) for entry in found.get("model_stats", ())]
@@ -56,7 +57,7 @@ class Administration:
 
     def forget(self, region: str) -> bool:
         """Have the server let go of a client's shared memory; ``False`` where a request uses it."""
-        return self._ask(f"/v2/systemsharedmemory/region/{region}/unregister", {}, 10) is not None
+        return self._ask(f"/v2/systemsharedmemory/region/{quote(region, safe='')}/unregister", {}, 10) is not None
 
     def canary(self, model: str, call: tuple[str, dict[str, Any]], patience: float) -> None:
         """Send a model a request that asks nothing, and wait for its answer.
@@ -67,20 +68,22 @@ class Administration:
             patience: seconds.
 
         Raises:
-            OSError: no answer, or none in time.
+            OSError, HTTPException: no answer, or none in time.
             urllib.error.HTTPError: an answer that refuses it, which is an ``OSError`` too.
         """
         end_point, body = call
         with _OPENER.open(self._request(f"/v2/models/{model}/{end_point}", body), timeout=patience) as reply:
             reply.read()
 
-    def _json(self, path: str, body: dict[str, Any] | None) -> Any:
-        answer = self._ask(path, body, 10)
-        return None if answer is None else json.loads(answer)
+    def _json(self, path: str, body: dict[str, Any] | None, patience: float = 10) -> Any:
+        answer = self._ask(path, body, patience)
+        with contextlib.suppress(ValueError):  # cut off, as the server ended
+            return None if answer is None else json.loads(answer)
+        return None
 
     def _ask(self, path: str, body: dict[str, Any] | None, patience: float) -> bytes | None:
         request = self._request(path, body)
-        with contextlib.suppress(urllib.error.URLError, OSError), _OPENER.open(request, timeout=patience) as reply:
+        with contextlib.suppress(OSError, HTTPException), _OPENER.open(request, timeout=patience) as reply:
             return bytes(reply.read())
         return None
 

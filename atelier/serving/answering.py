@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import triton_python_backend_utils as pb_utils
 
+from atelier.serving.beats import PULSE
 from atelier.serving.calls import ERRORS, FACTS, error_as_data
 from atelier.serving.errors import Cancelled
 from atelier.serving.leases import LEASE, is_held
@@ -71,6 +72,7 @@ class Task(Generic[Job]):
             Cancelled: nobody waits for it.
         """
         self.check()
+        PULSE.beat()
         with self._lock:
             if not self._ended:
                 self._sender.send(pb_utils.InferenceResponse(tensors_of(tensors)))
@@ -82,6 +84,7 @@ class Task(Generic[Job]):
             Cancelled: nobody waits for it.
         """
         self.check()
+        PULSE.beat()
         with self._lock:
             self._sender.send(pb_utils.InferenceResponse(tensors_of(tensors)))
 

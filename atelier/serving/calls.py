@@ -15,6 +15,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from atelier.errors import InvalidInput
+from atelier.serving.beats import PULSE
 from atelier.serving.errors import CallFailed, Cancelled, Unavailable
 from atelier.serving.leases import LEASE, Lease
 from atelier.serving.repository import PROFILE_VARIABLE, read_model
@@ -67,6 +68,7 @@ def call(
             preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
             parameters=parameters,
         ).exec()
+    PULSE.beat()
     if response.has_error():
         error = response.error()
         if error.code() == pb_utils.TritonError.UNAVAILABLE:
@@ -117,6 +119,7 @@ def call_stream(
             parameters={ERRORS: facts, LEASE: lease.name},
         )
         for response in request.exec(decoupled=True):  # to the end: what is left unread would stay in memory
+            PULSE.beat()
             if response.has_error():
                 failure = failure or response.error().message()
                 continue

@@ -14,6 +14,9 @@ REQUEST = "atelier_canary"
 CONFIG = "canary"
 """Parameter of a configuration: the seconds within which the model answers somebody, where anybody waits."""
 
+BROKEN = "cannot work any more"
+"""Words of a model's answer that tell that only a new process mends it."""
+
 _EMPTY: dict[str, Any] = {"TYPE_STRING": "", "TYPE_BOOL": False}
 _WORDS = {"TYPE_STRING": "BYTES"}  # the protocol's, where they differ from the configurations'
 

@@ -33,7 +33,11 @@ def unload(server: Server, names: Collection[str], deadline: float, hopeless: Co
             server.administration.unload(name)  # answers at once
             del left[name]
         while time.monotonic() < deadline and server.is_alive():
-            states = {entry["name"]: entry.get("state") for entry in server.administration.index() or ()}
+            index = server.administration.index()
+            if index is None:  # too busy to answer, which is not to say that nothing runs
+                time.sleep(0.05)
+                continue
+            states = {entry["name"]: entry.get("state") for entry in index}
             busy = [name for name in now if states.get(name) in ("READY", "LOADING", "UNLOADING")]
             if not busy or (time.monotonic() > grace and all(name in hopeless for name in busy)):
                 break

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from atelier.serving.beats import PULSE
+
 POLL = 0.1
 """Seconds between two tries."""
 
@@ -41,6 +43,7 @@ def exclusive(device: str, check: Callable[[], None]) -> Iterator[None]:
                 break
             except BlockingIOError:
                 check()
+                PULSE.beat()  # to wait for another model's work of hours is no silence
                 time.sleep(POLL)
         yield
     finally:

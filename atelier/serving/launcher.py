@@ -6,9 +6,7 @@ import contextlib
 import ctypes
 import itertools
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -20,7 +18,7 @@ from types import TracebackType
 
 from atelier import access
 from atelier.errors import InvalidInput
-from atelier.serving import checkout, draining, embedded, leftovers, repository
+from atelier.serving import beats, checkout, doors, draining, embedded, leftovers, repository
 from atelier.serving.administration import Administration
 from atelier.serving.options import ServerOptions, command, has_gpu, known_flags, with_profile
 
@@ -93,7 +91,8 @@ class Server:
         self._lines: deque[str] = deque(maxlen=LOG_LINES)
         self._process: subprocess.Popen[str] | None = None
         self._pump: threading.Thread | None = None
-        self._scratch: Path | None = None
+        self._scratch: leftovers.Held | None = None
+        self._hold: leftovers.Held | None = None
         self._keys: list[Path] = []
         self.administration = Administration(self.http_url, options.admin_key)
         self._models = repository.discover(options.repositories, options.profile)
@@ -148,11 +147,19 @@ class Server:
         """
         if self.is_alive():
             raise LaunchError("The server runs already.")
-        self._check_address()
-        leftovers.sweep()
-        self._scratch = leftovers.scratch_folder()
         try:
-            self._start(self._scratch)
+            doors.check_free(self.options)
+        except InvalidInput as error:
+            raise LaunchError(str(error)) from None
+        leftovers.sweep()
+        try:
+            self._hold = leftovers.hold_regions(self._prefix)
+            self._scratch = leftovers.scratch_folder()
+            self._start(self._scratch.path)
+        except OSError as error:
+            self._clean_up()
+            why = error.strerror or "the disk may be full"  # a copied tree's error has a list of paths instead
+            raise LaunchError(f"The server's own files cannot be written or started: {why}.") from None
         except BaseException:
             self._clean_up()
             raise
@@ -164,17 +171,20 @@ class Server:
             link = scratch / f"repository-{number}"  # a plain path: see scratch_folder
             link.symlink_to(repository_folder.resolve())
             repositories.append(link)
+        flags = known_flags(binary, environment)
+        if "--model-repository" not in flags:
+            raise LaunchError(f"{binary} is no tritonserver: its --help does not tell of --model-repository.")
         arguments = command(
             replace(self.options, repositories=tuple(repositories)),
             binary=binary,
-            flags=known_flags(binary, environment),
+            flags=flags,
             load=self._load,
             prefix=self._prefix,
             embedded_folders=folders,
         )
         self._process = subprocess.Popen(
             arguments,
-            env=environment | self._own_environment() | self.options.environment,
+            env=environment | self._own_environment(scratch) | self.options.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -185,7 +195,6 @@ class Server:
         )
         self._pump = threading.Thread(target=self._read_log, name="tritonserver-log", daemon=True)
         self._pump.start()
-        self._keys = access.publish((self.options.http_port, self.options.grpc_port), self.options.admin_key)
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until the server answers at every port and every model that was tried is ready or has failed.
@@ -208,8 +217,10 @@ class Server:
             states = {entry["name"]: entry for entry in index or () if entry.get("state")}
             failed = self._failures(states)
             tried = all(model in failed or states.get(model, {}).get("state") == "READY" for model in self._load)
-            if index is not None and tried and self._listens():
+            if index is not None and tried and doors.all_open(self.options):
                 self._failed = failed
+                # Not before: had another server taken a port meanwhile, this would overwrite its key.
+                self._keys = access.publish((self.options.http_port, self.options.grpc_port), self.options.admin_key)
                 return
             time.sleep(0.05)
         raise LaunchError(f"The server was not ready after {timeout:.0f} s: {self._last_error()}")
@@ -253,6 +264,10 @@ class Server:
         """The last lines that the server wrote."""
         return "\n".join(self._lines)
 
+    def last_beat(self, model: str) -> int:
+        """When a model's work last went on, as a number that grows (`atelier.serving.beats`)."""
+        return beats.last(self._scratch.path / "beats", model) if self._scratch else 0
+
     def wait(self) -> int:
         """Wait for the process to end by itself, and return its exit status."""
         return self._process.wait() if self._process else 0
@@ -272,7 +287,8 @@ class Server:
         if self.is_alive():
             deadline = time.monotonic() + self.options.exit_timeout
             if dead:
-                draining.unload(self, self._load, deadline, draining.with_callers(self._models, dead))
+                if not set(dead) >= set(self._load):  # else the server itself is: nothing is left that could finish
+                    draining.unload(self, self._load, deadline, draining.with_callers(self._models, dead))
                 self.kill()
             else:
                 # A server that got SIGTERM refuses every new inference, also those of its own models: a request whose
@@ -306,8 +322,9 @@ class Server:
     def _clean_up(self) -> None:
         access.withdraw(self._keys, self.options.admin_key)
         leftovers.remove_regions(self._prefix)
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        for held in (self._scratch, self._hold):
+            if held is not None:
+                held.remove()
 
     def _choose_models(self) -> tuple[list[str], dict[str, str]]:
         """The models to load, and what each of the others lacks."""
@@ -352,41 +369,22 @@ class Server:
         folders = [f"--backend-directory={scratch / 'backends'}", f"--cache-directory={server.caches}"]
         return server.binary, server.environment(), folders
 
-    def _own_environment(self) -> dict[str, str]:
+    def _own_environment(self, scratch: Path) -> dict[str, str]:
         # Compiled files are not written into the repositories, which may be read-only.
         profile = {repository.PROFILE_VARIABLE: self.options.profile} if self.options.profile else {}
-        return {"PYTHONDONTWRITEBYTECODE": "1", **profile}
-
-    def _check_address(self) -> None:
-        if ":" in self.options.host:
-            raise LaunchError(f"The host {self.options.host} is an IPv6 address; accepted: names and IPv4 addresses.")
-        for flag, port in self.options.ports.items():
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((self.options.host, port))
-                except OSError as error:
-                    where = f"{self.options.host}:{port}"
-                    raise LaunchError(
-                        f"{where} cannot be used ({error.strerror}): choose another with {flag}."
-                    ) from None
-
-    def _listens(self) -> bool:
-        """Whether every door is open: the server opens that of the metrics after the one that is asked for models."""
-        for port in self.options.ports.values():
-            try:
-                socket.create_connection((self.options.host, port), timeout=5).close()
-            except OSError:
-                return False
-        return True
+        (scratch / "beats").mkdir()
+        return {"PYTHONDONTWRITEBYTECODE": "1", beats.FOLDER_VARIABLE: str(scratch / "beats"), **profile}
 
     def _read_log(self) -> None:
         assert self._process is not None and self._process.stdout is not None
         for line in self._process.stdout:
-            text = line.rstrip("\n")
+            text = line.rstrip("\n").replace(self.options.admin_key, "(the admin key)")
             self._lines.append(text)
             if self._on_line is not None:
-                self._on_line(text)
+                try:
+                    self._on_line(text)
+                except Exception:  # a full disk, a closed pipe: were the log read no more, the server would stand still
+                    self._on_line = None
 
     def _last_error(self) -> str:
         lines = [line for line in self._lines if not is_harmless(line)]
@@ -394,9 +392,12 @@ class Server:
         return (errors or lines or ["it wrote nothing"])[-1]
 
 
+_PRCTL = ctypes.CDLL(None).prctl  # before there are threads: the child must not wait for a lock that one of them held
+
+
 def _die_with_parent() -> None:
     """Runs in the child before the program: SIGTERM when the parent's thread ends (``PR_SET_PDEATHSIG`` is 1)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    _PRCTL(1, signal.SIGTERM)
 
 
 def _one_line(reason: str) -> str:

@@ -6,11 +6,13 @@ the operating system lets the lock go when the caller releases it, and when its 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -92,6 +94,14 @@ def is_held(name: str) -> bool:
         return True
     finally:
         os.close(descriptor)
+
+
+def sweep() -> None:
+    """Remove this user's leases whose holders were killed; one that is younger than a minute may not be locked yet."""
+    for file in Path(tempfile.gettempdir()).glob(f"atelier-lease-{os.getuid()}-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - file.lstat().st_mtime > 60 and not is_held(file.name.rpartition("-")[2]):
+                file.unlink()
 
 
 def _file(name: str) -> Path:

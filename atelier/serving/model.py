@@ -17,6 +17,7 @@ anything else             ``INTERNAL``      the request's id; the stack trace go
 from __future__ import annotations
 
 import json
+import math
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,8 @@ from numpy.typing import NDArray
 from pydantic_settings import BaseSettings
 
 from atelier.errors import InvalidInput
+from atelier.serving import canary
+from atelier.serving.beats import PULSE
 from atelier.serving.calls import ERRORS, FACTS, error_as_data
 from atelier.serving.errors import Cancelled, Unavailable
 from atelier.serving.metrics import Metrics
@@ -53,6 +56,7 @@ class Model(ABC, Generic[Settings]):
         settings: what applies where a request says nothing.
         log: Triton's logger (``log_info``, ``log_warn``, ``log_error``).
         metrics: of the model.
+        patience: seconds after which a model whose work does not go on counts as dead.
     """
 
     settings_class: type[Settings]
@@ -70,7 +74,9 @@ class Model(ABC, Generic[Settings]):
         self.repository = args["model_repository"]
         self.log = pb_utils.Logger
         self.metrics = Metrics(self.name)
+        PULSE.begin(self.name)
         parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
+        self.patience = float(parameters.get(canary.CONFIG, math.inf))
         self.settings = settle(self.settings_class, parameters)
         self._inputs = [tensor["name"] for tensor in config.get("input", [])]
         self.setup()
@@ -156,9 +162,16 @@ class _NothingAsked(Exception):
     """The request is one of the launcher's (`atelier.serving.canary`)."""
 
 
-def answer_nothing(sender: Any) -> None:
-    """Answer one of the launcher's requests in a decoupled model: once, without tensors."""
-    sender.send(pb_utils.InferenceResponse([]), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+def answer_nothing(sender: Any, trouble: str = "") -> None:
+    """Answer one of the launcher's requests in a decoupled model: once, without tensors.
+
+    Args:
+        sender: of the request's responses.
+        trouble: why the model answers nobody else any more; it is the answer then.
+    """
+    answer = pb_utils.InferenceResponse(error=pb_utils.TritonError(trouble)) if trouble else None
+    flags = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+    sender.send(answer or pb_utils.InferenceResponse([]), flags=flags)
 
 
 def tensors_of(tensors: Tensors) -> list[Any]:

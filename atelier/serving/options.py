@@ -139,8 +139,13 @@ def free_ports(count: int) -> list[int]:
 
 def known_flags(binary: Path, environment: dict[str, str]) -> frozenset[str]:
     """The flags that this ``tritonserver`` has, from its own help: an unknown flag makes a server exit."""
-    run = subprocess.run([str(binary), "--help"], env=environment, capture_output=True, text=True, check=False)
-    return frozenset(re.findall(r"--[a-z][a-z-]+", run.stdout + run.stderr))
+    try:
+        run = subprocess.run(
+            [str(binary), "--help"], env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+    except subprocess.TimeoutExpired:
+        return frozenset()
+    return frozenset(re.findall(r"--[a-z][a-z0-9-]+", run.stdout + run.stderr))
 
 
 def command(

@@ -12,12 +12,14 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Generic, TypeVar
 
 from pydantic_settings import BaseSettings
 
 from atelier.serving.answering import Task
+from atelier.serving.beats import PULSE
+from atelier.serving.canary import BROKEN
 from atelier.serving.errors import Cancelled, Unavailable
 from atelier.serving.model import Model, Tensors, answer_nothing
 from atelier.serving.request import Request
@@ -87,7 +89,7 @@ class QueuedModel(Model[Settings], Generic[Settings, Job]):
         for raw in raw_requests:
             request = Request(raw)
             if request.asks_nothing:
-                answer_nothing(raw.get_response_sender())
+                answer_nothing(raw.get_response_sender(), self._trouble())
                 continue
             task: Task[Job] = Task(request, raw.get_response_sender())
             try:
@@ -96,6 +98,14 @@ class QueuedModel(Model[Settings], Generic[Settings, Job]):
                 self._enter(task)
             except Exception as error:
                 self._refuse(task, error)
+
+    def _trouble(self) -> str:
+        """Why no request will be answered any more; empty where they will be."""
+        if not all(thread.is_alive() for thread in self._threads):
+            return f"{self.name} {BROKEN}: a thread of it has ended."
+        if self._busy and PULSE.silence() > self.patience:
+            return f"{self.name} {BROKEN}: its work has not gone on for {self.patience:.0f} s."
+        return ""
 
     def _enter(self, task: Task[Job]) -> None:
         patience = task.request.queue_timeout
@@ -122,6 +132,7 @@ class QueuedModel(Model[Settings], Generic[Settings, Job]):
                 self._changed.wait_for(lambda: self._queue or self._closing)
                 if not self._queue:
                     return
+                PULSE.beat()
                 tasks, self._busy = self._take(), True
                 self._tell_positions()
             try:
@@ -145,7 +156,8 @@ class QueuedModel(Model[Settings], Generic[Settings, Job]):
     def _tell_positions(self) -> None:
         self.metrics.waiting(len(self._queue))
         for position, (task, _) in enumerate(self._queue):
-            task.tell(self.waiting(position + self._busy))
+            with suppress(Exception):  # who cannot be told, as memory is short, waits all the same
+                task.tell(self.waiting(position + self._busy))
 
     def _answer(self, tasks: list[Task[Job]]) -> None:
         def check() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import triton_python_backend_utils as pb_utils
 from pydantic_settings import BaseSettings
 
+from atelier.serving.beats import PULSE
 from atelier.serving.errors import Cancelled
 from atelier.serving.model import Model, Tensors, answer_nothing, tensors_of
 from atelier.serving.request import Request
@@ -52,6 +53,7 @@ class StreamModel(Model[Settings], Generic[Settings, Job]):
             for tensors in self.run(job):
                 if sender.is_cancelled():
                     raise Cancelled("The request was cancelled.")
+                PULSE.beat()
                 sender.send(pb_utils.InferenceResponse(tensors_of(tensors)))
         except Exception as error:
             code, message = self.translate(request, error)

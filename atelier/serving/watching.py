@@ -2,15 +2,19 @@
 
 Three looks, from the certain to the costly. Every `PAUSE`: does the process run, has a Python model's process died, are
 the models ready. And every `CANARY_PAUSE`, for the models whose configuration has the parameter ``canary``: a request
-that asks nothing. Its silence counts only where the model answers nobody else either: a full queue is no fault.
+that asks nothing. Its silence counts only where the model answers nobody else either, and its work does not go on: a
+full queue and a request of hours are no faults.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
 import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
 
@@ -117,12 +121,13 @@ class _Canary:
 
     def __init__(self, server: Server, model: str, config: Any, patience: float) -> None:
         self.model, self._patience = model, patience
-        self._administration, self._call = server.administration, canary.call(config)
+        self._server, self._administration, self._call = server, server.administration, canary.call(config)
         self._stopping = threading.Event()
-        self._dead = False
+        self._dead = ""  # or what it said that tells that it is
         self._answered: float | None = None
         self._silent_since: float | None = None
-        self._others: tuple[int | None, float] = (None, 0.0)  # what the model had answered, and when that was seen
+        # What the model had answered, and when its work last went on; and when that was seen.
+        self._others: tuple[tuple[int | None, int] | None, float] = (None, 0.0)
         self._thread = threading.Thread(target=self._sing, name=f"canary-{model}", daemon=True)
 
     def start(self) -> None:
@@ -137,14 +142,15 @@ class _Canary:
     def fault(self) -> str:
         """What is wrong with the model; empty where nothing is."""
         if self._dead:
-            return f"The model '{self.model}' answers that its process is not healthy."
+            return self._dead
         now, since = time.monotonic(), self._silent_since
         if since is None or now - since < PAUSE:
             self._others = (None, now)
             return ""
         answered = self._administration.answered(self.model)
-        if answered is None or answered != self._others[0]:
-            self._others = (answered, now)
+        signs = (answered, self._server.last_beat(self.model))
+        if answered is None or signs != self._others[0]:
+            self._others = (signs, now)
         if now - max(since, self._others[1]) < self._patience:
             return ""
         return f"The model '{self.model}' has answered nobody for {self._patience:.0f} s, and a request waits."
@@ -157,13 +163,25 @@ class _Canary:
                 self._administration.canary(self.model, self._call, 2 * self._patience)
                 self._heard()
             except HTTPError as error:
-                words = error.read().decode("utf-8", "replace")
-                self._dead = "Stub process" in words and "not healthy" in words
-                if error.code < HTTPStatus.INTERNAL_SERVER_ERROR:  # the model's own answer; 503 is the queue's
-                    self._heard()
-            except OSError:
+                self._refused(error)
+            except (OSError, HTTPException):
                 pass  # the server is gone, which others see, or the model is silent, which `fault` says
             self._stopping.wait(CANARY_PAUSE)
 
+    def _refused(self, error: HTTPError) -> None:
+        words = ""
+        with contextlib.suppress(OSError, HTTPException):
+            words = error.read().decode("utf-8", "replace")
+        if canary.BROKEN in words:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                words = json.loads(words)["error"]
+            self._dead = f"The model says: {words}"
+        elif "Stub process" in words and "not healthy" in words:
+            self._dead = f"The model '{self.model}' answers that its process is not healthy."
+        elif error.code < HTTPStatus.INTERNAL_SERVER_ERROR:  # the model's own answer; 503 is the queue's
+            self._heard()
+        else:
+            self._dead = ""
+
     def _heard(self) -> None:
-        self._answered, self._silent_since, self._dead = time.monotonic(), None, False
+        self._answered, self._silent_since, self._dead = time.monotonic(), None, ""

@@ -20,9 +20,10 @@ def serve() -> Iterator[Callable[..., Serving]]:
     started = []
 
     def start(*arguments: object, **environment: str) -> Serving:
-        started.append(Serving("--repository", MODELS, *arguments, **environment))
-        started[-1].until_ready()
-        return started[-1]
+        serving = Serving("--repository", MODELS, *arguments, **environment)
+        started.append(serving)
+        serving.until_ready()
+        return serving
 
     yield start
     for serving in started:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +15,12 @@ import pytest
 
 from atelier.client import AsyncClient, AtelierError, Client
 from atelier.client.transport import strings
+from atelier.owners import owner
+from atelier.serving.administration import Administration
 from atelier.serving.leftovers import SHARED_MEMORY
 from tests.conftest import ROOT
-from tests.faults.conftest import STREAMS
-from tests.served import until
+from tests.faults.conftest import MODELS, STREAMS
+from tests.served import Serving, until
 
 NOTICED = 15.0
 """Seconds within which a fault is to be seen."""
@@ -55,13 +58,13 @@ def test_a_killed_stub_is_noticed_and_the_service_comes_back(serve):
         time.sleep(0.5)
         os.kill(victim, signal.SIGKILL)
         killed = time.monotonic()
+        body = until(lambda: broken(serving), NOTICED, "the notice")
         assert all(isinstance(one.exception(), AtelierError) for one in running), (
             "what it ran is lost, and that is said"
         )
-    body = until(lambda: broken(serving), NOTICED, "the notice")
     assert any("moody" in reason for reason in body["reasons"]), body
     assert serving.health("/readyz")[0] == 503
-    until(lambda: well(serving), 120, "the service")
+    until(lambda: ask(serving) and well(serving), 120, "the service")  # `ask` fails at a wrong answer
     assert time.monotonic() - killed < 55, "Triton alone would wait for what the dead one ran for --exit-timeout, 60 s"
     assert ask(serving)
     assert serving.triton != server
@@ -81,6 +84,36 @@ def test_under_an_orchestrator_it_exits(serve):
     assert "has died" in errors
 
 
+def test_under_an_orchestrator_it_does_not_wait_for_what_the_dead_one_ran(serve):
+    serving = serve("--models", "moody", "--on-dead-stub", "exit", "--exit-timeout", "120")
+    with Client(serving.grpc_url) as client, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(client.infer, "moody", {"MOOD": strings(b"sleep 100")}, timeout=30)
+        time.sleep(1)
+        os.kill(serving.stubs("moody")[0], signal.SIGKILL)
+        until(lambda: broken(serving), NOTICED, "the notice")
+        assert serving.ended(40)[0] == 1
+        assert isinstance(running.exception(), AtelierError)
+
+
+def test_a_restart_without_a_model_is_none(serve, tmp_path):
+    """The server comes up, as it does with a model that fails; but that one was there before."""
+    shutil.copytree(MODELS, tmp_path / "models")
+    serving = Serving("--repository", tmp_path / "models", "--models", "moody,echo", "--max-restarts", "2")
+    try:
+        serving.until_ready()
+        (tmp_path / "models" / "moody" / "1" / "model.py").write_text("raise ValueError('no disk')\n")
+        os.kill(serving.stubs("moody")[0], signal.SIGKILL)
+        until(lambda: broken(serving), NOTICED, "the notice")
+        while (health := serving.health("/readyz"))[0]:
+            assert health[0] == 503, health
+            time.sleep(0.1)
+    finally:
+        status, _, errors = serving.ended()
+    assert status == 1
+    assert "What was ready before did not load again: moody: Internal: ValueError: no disk" in errors
+    assert errors.splitlines()[-1].endswith("started anew 2 time(s), and was not well for 15 minutes once.")
+
+
 def test_a_killed_server_is_started_anew_but_not_for_ever(serve):
     serving = serve("--models", "moody", "--max-restarts", "1")
     os.kill(serving.triton, signal.SIGKILL)
@@ -90,8 +123,8 @@ def test_a_killed_server_is_started_anew_but_not_for_ever(serve):
     os.kill(serving.triton, signal.SIGKILL)
     status, _, errors = serving.ended(NOTICED + 60)
     assert status == 1
-    said = "atelier: The server's process has ended. The server was started anew 1 time(s) within 15 minutes."
-    assert errors.splitlines()[-1] == said
+    said = "atelier: The server's process has ended. The server was started anew 1 time(s), and was not well for 15"
+    assert errors.splitlines()[-1] == f"{said} minutes once."
 
 
 def test_a_process_that_stands_still_is_found_by_the_canary(serve):
@@ -125,33 +158,44 @@ def test_a_busy_model_is_not_taken_for_a_dead_one(serve):
     assert serving.health()[1]["restarts"] == 0
 
 
-def tell(serving, count, pause, **options):
-    """The number of pieces that ``teller`` gives."""
-    values = {"COUNT": (np.int32, count), "SIZE": (np.int32, 10), "PAUSE": (np.float32, pause)}
-    inputs = {name: np.array([[value]], kind) for name, (kind, value) in values.items()}
+def stream(serving, model, timeout, **inputs):
+    """The number of responses of a stream."""
+    kinds = {"COUNT": np.int32, "SIZE": np.int32, "PAUSE": np.float32, "SECONDS": np.float32, "QUIET": np.bool_}
+    tensors = {name: np.array([[value]], kinds[name]) for name, value in inputs.items()}
 
     async def told():
         async with AsyncClient(serving.grpc_url) as client:
-            return len([piece async for piece in client._transport.stream("teller", inputs, **options)])
+            return len([piece async for piece in client._transport.stream(model, tensors, timeout=timeout)])
 
     return asyncio.run(told())
 
 
+TELLER = {"SIZE": 10, "COUNT": 1, "PAUSE": 1.0}
+
+
 def test_streaming_models_have_a_canary_too(serve):
-    """``teller`` works on one request after another: streams of 3 s for longer than its 8 s, then one that hangs."""
-    serving = serve("--repository", STREAMS, "--models", "teller", "--exit-timeout", "2")
-    until(lambda: "teller" in serving.health()[1]["canary_age_seconds"], NOTICED, "the canary's answer")
-    deadline = time.monotonic() + 14
-    while time.monotonic() < deadline:
-        assert tell(serving, 3, 1.0, timeout=20) == 3
-        assert serving.health()[0] == 200
+    """``teller`` and ``waiter`` work for longer than their 8 s, and show that the work goes on; then each hangs."""
+    serving = serve("--repository", STREAMS, "--models", "teller,waiter", "--exit-timeout", "2")
+    until(lambda: {"teller", "waiter"} <= serving.health()[1]["canary_age_seconds"].keys(), NOTICED, "the canaries")
+    with ThreadPoolExecutor(2) as pool:
+        told = pool.submit(stream, serving, "teller", 60, **{**TELLER, "COUNT": 14})
+        waited = pool.submit(stream, serving, "waiter", 60, SECONDS=14)
+        while not (told.done() and waited.done()):
+            assert serving.health()[0] == 200
+            time.sleep(0.2)
+    assert told.result() == 14
+    assert waited.result() > 20
     assert serving.health()[1]["restarts"] == 0
-    with pytest.raises(AtelierError):
-        tell(serving, 1, 300.0, timeout=1.0)
-    body = until(lambda: broken(serving), 60, "the notice")
-    assert "The model 'teller' has answered nobody for 8 s, and a request waits." in body["reasons"]
-    until(lambda: well(serving), 180, "the service")
-    assert tell(serving, 2, 0.1, timeout=20) == 2
+    for model, inputs, words in (
+        ("teller", {**TELLER, "PAUSE": 300.0}, "The model 'teller' has answered nobody for 8 s, and a request waits."),
+        ("waiter", {"SECONDS": 300.0, "QUIET": True}, "waiter cannot work any more: its work has not gone on for 8 s."),
+    ):
+        with pytest.raises(AtelierError):
+            stream(serving, model, 1.0, **inputs)
+        body = until(lambda: broken(serving), 60, "the notice")
+        assert any(words in reason for reason in body["reasons"]), body
+        until(lambda: well(serving), 180, "the service")
+    assert stream(serving, "teller", 20, **TELLER) == 1
 
 
 def test_the_streaming_models_of_the_repository_answer_theirs(serve):
@@ -190,6 +234,32 @@ def test_what_a_killed_client_left_in_shared_memory_is_removed(serve):
     assert segment.exists()
     until(lambda: not segment.exists(), NOTICED, "the sweep")
     assert segment.name not in mapped.read_text()
+
+
+def test_names_in_shared_memory_that_are_no_client_s_do_no_harm(serve):
+    """Everybody may make files there."""
+    stranger = SHARED_MEMORY / f"atelier_client_{owner().rpartition('_')[0]}_999999_a b ü"
+    stranger.touch()
+    try:
+        serving = serve("--models", "echo")
+        time.sleep(5)  # two sweeps
+        assert well(serving)
+        assert stranger.exists()
+        assert serving.end()[0] == 0
+    finally:
+        stranger.unlink()
+
+
+def test_a_model_that_somebody_unloads_is_told_and_no_fault(serve, tmp_path):
+    key = tmp_path / "key"
+    key.write_text("a-key-of-the-test")
+    serving = serve("--models", "echo,moody", "--admin-key-file", key)
+    Administration(serving.http_url, "a-key-of-the-test").unload("echo")
+    until(lambda: serving.health("/readyz")[0] == 503, NOTICED, "the notice")
+    status, body = serving.health()
+    assert (status, body["status"]) == (200, "incomplete")
+    assert [reason.partition(":")[0] for reason in body["reasons"]] == ["echo"]
+    assert ask(serving)
 
 
 def test_probes_of_other_paths_are_not_found(serve):

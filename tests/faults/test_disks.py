@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -108,6 +109,27 @@ def test_two_servers_share_a_repository():
         one.stop()
         with Client(two.grpc_url) as client:
             assert client.status().ready, "the first one's end took nothing of the second's"
+
+
+def test_two_launchers_share_a_repository_and_one_is_killed(serve):
+    """They start at once; the second's memory is not swept as the first one's, nor lost with it."""
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(lambda _: serve("--models", "echo"), range(2))
+    os.kill(one.process.pid, signal.SIGKILL)
+    one.ended()
+    three = serve("--models", "echo")
+    for serving in (two, three):
+        with Client(serving.grpc_url) as client:
+            asked = {"INT32": np.array([[7]], np.int32)}
+            assert client.infer("echo", asked, outputs={"INT32": None})["INT32"] == 7
+    assert three.end()[0] == 0
+    assert two.end()[0] == 0
+
+
+def test_a_full_disk_keeps_the_server_from_starting_with_a_sentence():
+    done = run(ATELIER, "serve", "--repository", MODELS, "--models", "echo", restrict=little_room)
+    assert done.returncode == 1, done.stdout
+    assert done.stderr == "atelier: The server's own files cannot be written or started: the disk may be full.\n"
 
 
 def test_a_taken_port_of_the_probes_is_named_with_its_option():

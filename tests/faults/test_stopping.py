@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from atelier.client import Client, QueueFull, QueueTimeout, ServerUnavailable
+from atelier.client import AtelierError, Client, QueueFull, QueueTimeout, ServerUnavailable
 from atelier.client.transport import strings
 
 REFUSED = (QueueFull, QueueTimeout, ServerUnavailable)
@@ -34,3 +34,14 @@ def test_everything_accepted_is_answered(serve, number):
             assert answer.result().startswith(f"{mood} 7 config")
         assert late.exception() is None or isinstance(late.exception(), REFUSED)
     assert serving.ended()[0] == 0
+
+
+def test_what_took_too_long_is_not_passed_over_in_silence(serve):
+    serving = serve("--models", "moody", "--exit-timeout", "1")
+    with Client(serving.grpc_url, timeout=30) as client, ThreadPoolExecutor(1) as pool:
+        lost = pool.submit(client.infer, "moody", {"MOOD": strings(b"sleep 60")})
+        time.sleep(1)
+        status, _, errors = serving.end()
+        assert status == 1
+        assert "Stopped before the running requests were finished" in errors.splitlines()[-1]
+        assert isinstance(lost.exception(), AtelierError)

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atelier.client import Client
+from atelier.client import AtelierError, Client
+from atelier.client.transport import strings
 from atelier.errors import InvalidInput
 from atelier.serving.launcher import LaunchError, Server
 from atelier.serving.leftovers import FOLDERS, REGIONS, SHARED_MEMORY, region_prefix
@@ -52,7 +53,7 @@ def test_a_whole_life():
         server.start()
     regions = list(SHARED_MEMORY.glob(f"{server._prefix}*"))
     assert regions
-    scratch = server._scratch
+    scratch = server._scratch.path
     assert scratch.is_dir()
     url = server.http_url
     assert server.stop() == 0
@@ -131,13 +132,42 @@ def test_a_binary_that_is_none(tmp_path):
 
 def test_a_binary_that_ends_at_once_says_its_last_words(tmp_path):
     program = tmp_path / "tritonserver"
-    program.write_text("#!/bin/sh\necho 'error: creating server: no licence' >&2\nexit 3\n")
+    program.write_text("#!/bin/sh\necho 'error: --model-repository: no licence' >&2\nexit 3\n")
     program.chmod(0o755)
     with (
         pytest.raises(LaunchError, match="ended while it started: .*no licence"),
         Server(server_options(MODELS, binary=program)),
     ):
         pass
+
+
+def test_a_program_that_is_no_server(tmp_path):
+    with pytest.raises(LaunchError, match="env is no tritonserver: its --help does not tell of --model-repository"):
+        Server(server_options(MODELS, binary=Path("/usr/bin/env"))).start()
+
+
+def test_it_waits_for_as_long_as_a_model_may_load(tmp_path, monkeypatch):
+    monkeypatch.setattr("atelier.serving.launcher.OWN_START", 1.0)
+    program = tmp_path / "tritonserver"
+    program.write_text("#!/bin/sh\n[ $1 = --help ] && echo --model-repository && exit\nexec sleep 60\n")
+    program.chmod(0o755)
+    with (
+        pytest.raises(LaunchError, match="not ready after 2 s"),
+        Server(server_options(MODELS, binary=program, stub_timeout=1)),
+    ):
+        pass
+
+
+def test_a_log_that_cannot_be_written_stops_nothing():
+    def full(line):
+        raise OSError("No space left on device")
+
+    with Server(server_options(MODELS, models=("moody",)), on_line=full) as server, Client(server.grpc_url) as client:
+        for _ in range(30):  # each of these has its stack trace logged, and a pipe holds 64 KiB
+            with pytest.raises(AtelierError):
+                client.infer("moody", {"MOOD": strings(b"broken")})
+        assert logged(server, "a secret of the house")
+        assert server.options.admin_key not in server.logs()
 
 
 def test_nothing_survives_a_launcher_that_is_killed():
@@ -166,11 +196,18 @@ def test_nothing_survives_a_launcher_that_is_killed():
     folder = Path(tempfile.mkdtemp(prefix=region.name.replace(REGIONS, FOLDERS)))
     elsewhere = SHARED_MEMORY / f"{REGIONS}123_{launcher.pid}_1_of_another_container"
     elsewhere.write_bytes(b"x")
+    # Of a container that was started again in its pod: nobody locks its file any more.
+    lock = SHARED_MEMORY / f"{REGIONS}123_{launcher.pid}_2_lock"
+    forgotten = lock.with_name(f"{REGIONS}123_{launcher.pid}_2_region")
+    lock.touch()
+    forgotten.write_bytes(b"x")
     try:
         with Server(server_options(MODELS, models=("echo",))):
             assert not region.exists()
             assert not folder.exists()
             assert elsewhere.exists()
+            assert not forgotten.exists()
+            assert not lock.exists()
     finally:
         elsewhere.unlink()
 
@@ -205,7 +242,7 @@ def test_a_start_that_fails_leaves_nothing(tmp_path):
     program.chmod(0o755)
     before = set(Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"))
     server = Server(server_options(MODELS, binary=program))
-    with pytest.raises(OSError):
+    with pytest.raises(LaunchError, match="Exec format error"):
         server.start()
     assert set(Path(tempfile.gettempdir()).glob(f"{FOLDERS}*")) <= before
     assert not server.is_alive()

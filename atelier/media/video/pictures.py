@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,13 @@ LARGEST_FILE = 256 * 1024 * 1024
 def natural_order(name: str) -> list[Any]:
     """A key that puts ``shot.2.png`` before ``shot.10.png``."""
     return [int(part) if part.isdecimal() else part.casefold() for part in re.split(r"(\d+)", name)]
+
+
+UNPACKING = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(RuntimeError, NotImplementedError, EOFError, OSError, ValueError, OverflowError),
+)
+"""What Python's zipfile raises at damaged files."""
 
 
 class PictureReader:
@@ -77,7 +85,7 @@ class PictureReader:
         name = arguments["name"]
         try:
             archive = zipfile.ZipFile(file)
-        except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
+        except UNPACKING:
             raise InvalidInput(f"{name} is a zip that is damaged or cut short.") from None
 
         def read(entry: str) -> bytes:
@@ -86,15 +94,7 @@ class PictureReader:
                 raise InvalidInput(f"{name}: {entry} is larger than {LARGEST_FILE} bytes.")
             try:
                 return archive.read(info)
-            except (
-                zipfile.BadZipFile,
-                zlib.error,
-                lzma.LZMAError,
-                RuntimeError,
-                NotImplementedError,
-                EOFError,
-                OSError,
-            ):
+            except UNPACKING:
                 raise InvalidInput(f"{name}: {entry} cannot be unpacked.") from None
 
         return cls(archive.namelist(), read, close=archive.close, **arguments)

@@ -72,6 +72,9 @@ class VideoReader:
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
         context = self._stream.codec_context
+        if context is None:
+            self._container.close()
+            raise InvalidInput(f"{name} has pictures in a codec that is not known here.")
         if not context.width or not context.height:
             self._container.close()
             raise InvalidInput(f"{name} does not say how large its frames are.")
@@ -182,7 +185,8 @@ class VideoReader:
             codec=stream.codec_context.name,
             rotation=rotation,
             pixel_aspect=aspect,
-            audio=audio[0].codec_context.codec.canonical_name if audio else None,
+            # Sound in a codec that is not known is none: it could not be copied.
+            audio=audio[0].codec_context.codec.canonical_name if audio and audio[0].codec_context else None,
             start=Fraction(0) if first.pts is None else first.pts * Fraction(first.time_base),
         )
 
