@@ -14,6 +14,9 @@ log = structlog.get_logger("job_worker")
 PAUSE = 10.0
 """Seconds between two lines about one stage."""
 
+STEPS = ("download", "generate", "upload", "report")
+"""Of a task, each tried again by itself."""
+
 _SECONDS = (1, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 
 
@@ -48,6 +51,12 @@ class Metrics:
             registry=self.registry,
             buckets=_SECONDS,
         )
+        # From 0 on: rules see no step from nothing to 1.
+        for outcome in Outcome:
+            self.ended.labels(outcome.value)
+            self.seconds.labels(outcome.value)
+        for step in STEPS:
+            self.retried.labels(step)
 
     def serve(self, host: str, port: int) -> None:
         """Listen, in a thread of its own.

@@ -71,6 +71,8 @@ class Bridge:
             )
             handler = Handler(settings, client, redis, self.stopping)
             sources = _sources(settings, redis)
+            for source in sources:
+                self._metrics.show(source.name)
             if not await self._touched(sources):
                 return
             names = [source.name for source in sources]
@@ -87,12 +89,17 @@ class Bridge:
         """Wait for Redis; ``False`` where this bridge is told to stop first."""
         try:
             for source in sources:
-                await self._patiently(source.touch)
+                await self._patiently(lambda source=source: self._touch(source))
         except LOST:
             if self.stopping.is_set():
                 return False
             raise
         return True
+
+    async def _touch(self, source: Source) -> None:
+        """A sign of life: to whoever watches this process, also where Redis is away; and to other bridges."""
+        self._metrics.beat.set_to_current_time()
+        await source.touch()
 
     async def _serve(self, sources: list[Source], handler: Handler) -> None:
         """All loops at once; one that fails ends the others."""
@@ -112,7 +119,7 @@ class Bridge:
         # Not cancelled at the end: redis-py may take a cancellation for a lost connection, and the loop went on.
         while not self._ended.is_set():
             with suppress(*LOST):
-                await source.touch()
+                await self._touch(source)
                 if not self.stopping.is_set():
                     unnoticed = await self._look_around(source, handler, unnoticed)
             with suppress(TimeoutError):

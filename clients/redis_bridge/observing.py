@@ -34,6 +34,15 @@ class Metrics:
             registry=self.registry,
             buckets=_SECONDS,
         )
+        self.beat = Gauge(
+            "atelier_bridge_beat_seconds", "Time of the loops' last sign of life (Unix)", registry=self.registry
+        )
+
+    def show(self, queue: str) -> None:
+        """Show all that is counted of a list, from 0 on: rules see no step from nothing to 1."""
+        counters = (self.taken, self.answered, self.failed, self.retried, self.dead, self.recovered)
+        for metric in (*counters, self.in_flight, self.seconds):
+            metric.labels(queue)
 
     def serve(self, host: str, port: int) -> None:
         """Listen, in a thread of its own.

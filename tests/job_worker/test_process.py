@@ -44,7 +44,9 @@ def test_idle_without_triton_it_waits_and_sigterm_ends_it(control, process):
     started = process(MODULE, "--url=127.0.0.1:1", f"--metrics-port={metrics}")
     started.until("waiting")
     with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=5) as reply:
-        assert b"atelier_jobs_taken_total 0.0" in reply.read()
+        page = reply.read()
+    assert b"atelier_jobs_taken_total 0.0" in page
+    assert b'atelier_jobs_ended_total{outcome="failed"} 0.0' in page  # rules see no step from nothing to 1
     assert not control.calls
     started.signal()
     assert started.wait() == 0

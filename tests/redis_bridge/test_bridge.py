@@ -1,8 +1,10 @@
 """The bridge between a real Redis and a real Triton: answers, failures, metrics, its end."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 import urllib.request
 
 import cv2
@@ -11,6 +13,7 @@ import pytest
 from atelier.client import Client
 from atelier.media import pad_to_modulus
 from atelier.serving.options import free_ports
+from clients.redis_bridge.observing import Metrics
 from clients.redis_bridge.producer import answer, fit, payload, received
 from tests.conftest import ROOT, asking
 from tests.redis_bridge.conftest import LISTS, SHM, STREAM, until
@@ -151,24 +154,75 @@ def test_the_lists_names_come_from_the_old_worker_s_settings(queues, bridge):
     received(answered(queues, "short"))
 
 
+def counted(port):
+    """The page of metrics: samples by name and labels."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
+        return dict(line.rsplit(" ", 1) for line in reply.read().decode().splitlines() if line[0] != "#")
+
+
 def test_metrics_count_by_list(queues, bridge):
     (port,) = free_ports(1)
     bridge(f"--metrics-port={port}").serving()
+    before = counted(port)
+    for queue in LISTS.values():  # rules see no step from nothing to 1
+        assert before[f'atelier_bridge_dead_total{{queue="{queue}"}}'] == "0.0"
     queues.client.rpush(LISTS["short"], task("r", 1)[0], b"{")
     received(answered(queues, "r"))
 
-    def page():
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
-            return dict(line.rsplit(" ", 1) for line in reply.read().decode().splitlines() if line[0] != "#")
-
     label = f'{{queue="{LISTS["short"]}"}}'
-    until(lambda: page().get(f"atelier_bridge_failed_total{label}") == "1.0")
-    until(lambda: page().get(f"atelier_bridge_answered_total{label}") == "1.0")
-    found = page()
+    until(lambda: counted(port)[f"atelier_bridge_failed_total{label}"] == "1.0")
+    until(lambda: counted(port)[f"atelier_bridge_answered_total{label}"] == "1.0")
+    found = counted(port)
     assert found[f"atelier_bridge_taken_total{label}"] == "2.0"
     assert found[f"atelier_bridge_dead_total{label}"] == "1.0"
     assert found[f"atelier_bridge_in_flight{label}"] == "0.0"
     assert found[f"atelier_bridge_seconds_count{label}"] == "2.0"
+
+
+def beat(port):
+    return float(counted(port)["atelier_bridge_beat_seconds"])
+
+
+def test_the_loops_give_signs_of_life(queues, bridge):
+    (port,) = free_ports(1)
+    bridge(f"--metrics-port={port}", "--heartbeat=0.3").serving()
+    first = beat(port)
+    assert abs(time.time() - first) < 60
+    until(lambda: beat(port) > first, what="a later sign of life")
+
+
+def test_a_bridge_that_waits_for_redis_lives(queues, bridge):
+    port, nobody = free_ports(2)
+    started = bridge(f"--metrics-port={port}", redis_url=f"redis://127.0.0.1:{nobody}/0")
+    until(lambda: started.said("waiting for Redis"), what="a bridge without Redis")
+    first = beat(port)
+    until(lambda: beat(port) > first, what="a later sign of life")
+    assert probed(port).returncode == 0
+
+
+def probed(port):
+    """What the containers' check says."""
+    environment = {**os.environ, "ATELIER_BRIDGE_METRICS_PORT": str(port)}
+    command = [sys.executable, "-m", "clients.redis_bridge.probe"]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(5, ""), (100, "no sign of life for 100 s")])
+def test_the_probe_asks_for_the_loops_not_for_the_thread_of_the_metrics(seconds, words):
+    metrics, (port,) = Metrics(), free_ports(1)
+    metrics.beat.set(time.time() - seconds)
+    metrics.serve("127.0.0.1", port)
+    done = probed(port)
+    assert done.returncode == (1 if words else 0), done.stderr
+    assert words in done.stderr
+
+
+def test_the_probe_says_that_nobody_is_there():
+    (nobody,) = free_ports(1)
+    done = probed(nobody)
+    assert done.returncode == 1
+    assert f"redis_bridge: no metrics on port {nobody}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def encoded(array):
