@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import typer
 import yaml
+from pydantic import ValidationError
 
 from atelier.cli.app import app
 from atelier.compositing import settings as compositing
@@ -27,7 +32,16 @@ from tests.deploy import kubectl
 
 DEPLOY = ROOT / "deploy"
 OVERLAYS = sorted(folder.name for folder in (DEPLOY / "k8s" / "overlays").iterdir())
-BRIDGE = "bridge"
+BRIDGE, JOBS, NO_SPARE_GPU = "bridge", "jobs", "no-spare-gpu"
+COMPONENTS = {BRIDGE: "cpu-small", JOBS: "gpu-l4", NO_SPARE_GPU: "gpu-l4"}
+"""Of the manifests, each with the overlay that it is built with here."""
+SECRETS = {
+    "ATELIER_ADMIN_KEY": "a-key",
+    "ATELIER_BRIDGE_REDIS_URL": "redis://:a-password@redis:6379/0",
+    "ATELIER_JOBS_BASE_URL": "https://control.example",
+    "ATELIER_JOBS_TOKEN": "a-token",
+}
+"""What their readers bring, as it may be."""
 UNLOADING = 30
 """Seconds that `atelier serve` gives its server to unload, beyond --exit-timeout."""
 
@@ -40,19 +54,64 @@ def serve_options() -> dict[str, str | None]:
     return {name: option.envvar for option in options for name in option.opts}
 
 
+SETTINGS = (
+    *(BridgeSettings, JobSettings, InpaintSettings, GenerationSettings, LoadOptions),
+    *(compositing.AnalyzerSettings, compositing.ExtractorSettings),
+    *(compositing.PlacementSettings, compositing.SynthesizerSettings),
+)
+"""Classes that read the environment. Those of `generate` are two here: the one that joins them needs Triton."""
+
+
+def _names(settings: Any) -> set[str]:
+    return {f"{settings.model_config['env_prefix']}{field}".upper() for field in settings.model_fields}
+
+
 @functools.cache
 def known_variables() -> frozenset[str]:
     """The environment variables that Atelier's programs read."""
-    stages = (
-        compositing.AnalyzerSettings,
-        compositing.ExtractorSettings,
-        compositing.PlacementSettings,
-        compositing.SynthesizerSettings,
-    )
     names = {variable for variable in serve_options().values() if variable} | {"ATELIER_ADMIN_KEY", "ATELIER_TOOLS"}
-    for settings in (BridgeSettings, JobSettings, InpaintSettings, GenerationSettings, *stages):
-        names |= {f"{settings.model_config['env_prefix']}{field}".upper() for field in settings.model_fields}
-    return frozenset(names | {f"ATELIER_GENERATE_{field}".upper() for field in LoadOptions.model_fields})
+    return frozenset(names.union(*map(_names, SETTINGS)))
+
+
+def refused(variables: Mapping[str, str | None]) -> list[str]:
+    """What Atelier's programs say against an environment's names or values; those without a value are `SECRETS`."""
+    own = {name: value for name, value in variables.items() if name.startswith("ATELIER_")}
+    given = {name: SECRETS[name] if value is None else value for name, value in own.items()}
+    words = [f"{name} is read by nothing" for name in given if name not in known_variables()]
+    command = typer.main.get_command(app).commands["serve"]
+    with mock.patch.dict(os.environ, given, clear=True):
+        try:
+            command.make_context("serve", [])
+        except typer.BadParameter as error:
+            words.append(str(error))
+        for settings in SETTINGS:
+            try:
+                if given.keys() & _names(settings):
+                    settings()
+            except ValidationError as error:
+                words.append(str(error))
+    return words
+
+
+def packages(extra: str) -> set[str]:
+    """Names of the packages that an extra brings, with those of the extras that it names."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found: set[str] = set()
+    for line in project["optional-dependencies"][extra]:
+        if inner := re.fullmatch(r"atelier\[(\w+)\]", line):
+            found |= packages(inner[1])
+        else:
+            found.add(re.split(r"[\[=]", line)[0])
+    return found
+
+
+@functools.cache
+def outcomes() -> frozenset[str]:
+    """What `atelier_requests_total` has as `outcome`: the codes of ``Model.translate``, as it is written, and ok."""
+    tree = ast.parse((ROOT / "atelier" / "serving" / "model.py").read_text(encoding="utf-8"))
+    (translate,) = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "translate")
+    returned = [node.value for node in ast.walk(translate) if isinstance(node, ast.Return)]
+    return frozenset({"ok"} | {pair.elts[0].value.lower() for pair in returned})
 
 
 def models() -> dict[str, repository.Model]:
@@ -93,12 +152,12 @@ def seconds(span: str) -> float:
 
 @functools.cache
 def manifests(overlay: str) -> str:
-    """What ``kubectl kustomize`` makes of an overlay; of ``bridge``: `cpu-small` with that component."""
+    """What ``kubectl kustomize`` makes of an overlay, or of a component with an overlay."""
     folder = DEPLOY / "k8s" / "overlays" / overlay
     with tempfile.TemporaryDirectory() as scratch:
-        if overlay == BRIDGE:
+        if overlay in COMPONENTS:
             folder = Path(scratch).resolve()
-            both = {"resources": "overlays/cpu-small", "components": "components/bridge"}
+            both = {"resources": f"overlays/{COMPONENTS[overlay]}", "components": f"components/{overlay}"}
             lines = [f"{key}: [{os.path.relpath(DEPLOY / 'k8s' / place, folder)}]\n" for key, place in both.items()]
             (folder / "kustomization.yaml").write_text("".join(lines), encoding="utf-8")
         command = [kubectl.install(), "kustomize", folder]

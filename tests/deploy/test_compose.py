@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from atelier.serving.options import free_ports
+from atelier.serving.launcher import OWN_START
+from atelier.serving.options import ServerOptions, free_ports
 from tests.conftest import ROOT
 from tests.deploy.reading import (
     UNLOADING,
     compose,
     interpolated,
-    known_variables,
     longest_wait,
     program,
+    refused,
     seconds,
     serve_options,
 )
@@ -58,11 +59,46 @@ def test_the_gpu_is_reserved_where_the_profile_says_so():
         assert SERVICES[name]["shm_size"]
 
 
-def test_variables_are_read_by_the_programs():
+def test_variables_are_read_by_the_programs_which_take_their_values():
     for name, service in SERVICES.items():
-        own = {variable for variable in service.get("environment", {}) if variable.startswith("ATELIER_")}
-        exported = set(re.findall(r"export (ATELIER_\w+)=", str(service.get("command"))))
-        assert own | exported <= known_variables(), name
+        given = {variable: interpolated(value) or None for variable, value in service.get("environment", {}).items()}
+        exported = re.findall(r"export (ATELIER_\w+)=", str(service.get("command")))
+        assert not refused({**given, **dict.fromkeys(exported)}), name
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_what_servers_write_to_tmp_may_be_run(name):
+    """Docker mounts a tmpfs without that: libraries of the Python backend, and of torch.compile, lie there."""
+    (mounted,) = SERVICES[name]["tmpfs"]
+    place, _, options = mounted.partition(":")
+    assert place == "/tmp"
+    assert "exec" in options.split(",")
+    assert "mode=1777" in options.split(",")
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_server_is_healthy_when_it_is_ready_and_has_the_time_of_its_start(name):
+    check = SERVICES[name]["healthcheck"]
+    assert "http://127.0.0.1:8003/readyz" in check["test"][-1]
+    given = SERVICES[name]["environment"].get("ATELIER_STUB_TIMEOUT", ServerOptions.stub_timeout)
+    assert seconds(check["start_period"]) >= int(given) + OWN_START
+
+
+def test_redis_has_room_to_write_its_file_anew_and_forgets_nothing():
+    (line,) = SERVICES["redis"]["command"]
+    assert "--maxmemory-policy noeviction" in line
+    most = int(re.search(r"--maxmemory (\d+)gb", line)[1])
+    assert 2 * most <= int(SERVICES["redis"]["deploy"]["resources"]["limits"]["memory"].removesuffix("g"))
+    release = re.fullmatch(r"redis:(\d+)\.(\d+)\.(\d+)-bookworm", SERVICES["redis"]["image"])
+    assert tuple(map(int, release.groups())) >= (7, 2, 11)  # CVE-2025-49844
+
+
+def test_the_bridge_may_be_the_producers_user_who_alone_reads_their_segments():
+    service = SERVICES["bridge"]
+    assert interpolated(service["ipc"]) == "private"
+    assert interpolated(service["user"]) == "1000:1000"
+    asked = {"ATELIER_BRIDGE_IPC": "host", "ATELIER_BRIDGE_USER": "1234:1235"}
+    assert (interpolated(service["ipc"], **asked), interpolated(service["user"], **asked)) == ("host", "1234:1235")
 
 
 @pytest.mark.parametrize("name", SERVERS)
@@ -135,9 +171,11 @@ def healthy(service, folder, port=None, patience=20.0):
         command = ["sh", "-c", interpolated(check[1]).replace("/run/secrets", str(folder))]
         command[2] = command[2].replace("redis-cli", f"redis-cli -p {port}")
     else:
+        assert check[:2] == ["CMD", "python"]
         command = [sys.executable, *(word.replace("9101", str(port)) for word in check[2:])]
+    environment = {**os.environ, "ATELIER_BRIDGE_METRICS_PORT": str(port)}
     deadline = time.monotonic() + patience
-    while subprocess.run(command, capture_output=True, check=False).returncode != 0:
+    while subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False).returncode != 0:
         assert time.monotonic() < deadline, f"{service} is not healthy"
         time.sleep(0.2)
 

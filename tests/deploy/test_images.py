@@ -7,6 +7,8 @@ import tomllib
 
 import pytest
 
+from atelier.serving.launcher import OWN_START
+from atelier.serving.options import ServerOptions
 from tests.conftest import ROOT
 from tests.deploy.reading import DEPLOY, program, serve_options
 
@@ -67,7 +69,9 @@ def test_entry_points_are_commands_that_exist(stage):
     if stage == "production":
         assert entry[entry.index("--server") + 1] == "/opt/tritonserver/bin/tritonserver"
     health = entry[entry.index("--health-port") + 1]
-    assert f"http://127.0.0.1:{health}/healthz" in told(stage, "HEALTHCHECK")[0]
+    check = told(stage, "HEALTHCHECK")[0]
+    assert f"http://127.0.0.1:{health}/readyz" in check  # /healthz is 200 while it starts
+    assert 60 * int(re.search(r"--start-period=(\d+)m", check)[1]) >= ServerOptions.stub_timeout + OWN_START
     assert health in told(stage, "EXPOSE")[0].split()
 
 
@@ -75,7 +79,7 @@ def test_extras_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     named = {ARGUMENTS["EXTRAS"], *re.findall(r"EXTRAS=(\w+)", TEXT), *re.findall(r'"\.\[(\w+)\]"', TEXT)}
     named |= {word for both in re.findall(r'"\.\[([\w,]+)\]"', TEXT) for word in both.split(",")}
-    assert {"serve", "bridge", "jobs", "generation"} <= named <= extras.keys()
+    assert {"serve", "bridge", "jobs", "generation", "bits"} <= named <= extras.keys()
 
 
 def ignored(path):
