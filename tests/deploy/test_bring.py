@@ -2,9 +2,11 @@
 
 import hashlib
 import http.server
+import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -33,7 +35,12 @@ class Store(http.server.SimpleHTTPRequestHandler):
         self.send_response(206 if begin else 200)
         self.send_header("Content-Length", str(len(content) - begin))
         self.end_headers()
-        self.wfile.write(content[begin:])
+        half = begin + (len(content) - begin) // 2
+        self.wfile.write(content[begin:half])
+        if self.server.midst is not None:
+            self.wfile.flush()
+            self.server.midst.wait(20)
+        self.wfile.write(content[half:])
 
     def log_message(self, *words):
         pass
@@ -42,7 +49,7 @@ class Store(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture
 def store():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Store) as server:
-        server.files, server.asked = {f"/{PATH}": CONTENT}, []
+        server.files, server.asked, server.midst = {f"/{PATH}": CONTENT}, [], None
         threading.Thread(target=partial(server.serve_forever, 0.05), daemon=True).start()
         yield server
         server.shutdown()
@@ -58,10 +65,16 @@ def volume(tmp_path):
     return tmp_path / "volume"
 
 
-def bring(volume, listed, store=None):
+AS_HOST = "import runpy, socket, sys; socket.gethostname = lambda host=sys.argv.pop(1): host; "
+"""Python's arguments then begin with a host's name, and the program to run as if it were there."""
+
+
+def bring(volume, listed, store=None, host=None):
     (volume.parent / "list").write_text(listed, encoding="utf-8")
     address = f"http://127.0.0.1:{store.server_port}/" if store else ""
-    command = [sys.executable, PROGRAM, volume.parent / "checkout", volume, volume.parent / "list"]
+    there = ["-c", f"{AS_HOST}sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')", host]
+    start = [*there, PROGRAM] if host else [PROGRAM]
+    command = [sys.executable, *start, volume.parent / "checkout", volume, volume.parent / "list"]
     return subprocess.run(command, env={"STORE": address}, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -87,7 +100,7 @@ def test_what_is_there_is_not_brought_again(volume, store):
 
 
 def test_a_part_is_gone_on_with(volume, store):
-    part = volume / f"{PATH}.part"
+    part = volume / f"{PATH}.{socket.gethostname()}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT[:1000])
     assert bring(volume, line(), store).returncode == 0
@@ -96,11 +109,30 @@ def test_a_part_is_gone_on_with(volume, store):
 
 
 def test_a_part_that_is_whole_is_enough(volume, store):
-    part = volume / f"{PATH}.part"
+    part = volume / f"{PATH}.{socket.gethostname()}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT)
     assert bring(volume, line(), store).returncode == 0
     assert (volume / PATH).read_bytes() == CONTENT
+
+
+def test_two_pods_may_fill_one_volume_at_once(volume, store):
+    store.midst = threading.Barrier(2)  # both are in the midst of the file at one time
+    with ThreadPoolExecutor() as threads:
+        runs = list(threads.map(lambda host: bring(volume, line(), store, host), ("pod-a", "pod-b")))
+    assert [run.returncode for run in runs] == [0, 0], [run.stderr for run in runs]
+    assert not store.midst.broken
+    assert (volume / PATH).read_bytes() == CONTENT
+    assert not list(volume.rglob("*.part"))
+
+
+def test_a_configuration_that_is_the_same_is_left_alone(volume):
+    """Another pod's server may just read it."""
+    bring(volume, "")
+    copied = volume / "model_repository" / "lama" / "config.pbtxt"
+    before = copied.stat()
+    assert bring(volume, "").returncode == 0
+    assert (copied.stat().st_ino, copied.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_another_file_than_the_listed_one_is_refused_and_does_not_stay(volume, store):

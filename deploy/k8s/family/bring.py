@@ -4,13 +4,16 @@ usage: bring.py CHECKOUT VOLUME LIST
 
 CHECKOUT's configurations are copied to VOLUME. LIST has lines as ``sha256sum`` writes them, the paths relative to
 VOLUME. What is there already and is right stays; the rest comes from the address in ``STORE`` (https), in part where a
-part is there. Anything that is not what the list says ends it with status 1.
+part of this host's is there. Anything that is not what the list says ends it with status 1. Several may fill one volume
+at once: each has its own parts, and a file has its name only when it is whole.
 """
 
+import filecmp
 import hashlib
 import os
 import re
 import shutil
+import socket
 import sys
 import time
 import urllib.error
@@ -29,7 +32,7 @@ def main(checkout, volume, listed, store):
         The process's status: 0, or 1 with the reason on stderr.
     """
     for folder in FOLDERS:
-        shutil.copytree(checkout / folder, volume / folder, dirs_exist_ok=True)
+        shutil.copytree(checkout / folder, volume / folder, dirs_exist_ok=True, copy_function=copy)
     try:
         for digest, path in read_list(listed):
             bring(volume / path, digest, f"{store.rstrip('/')}/{path}" if store else "")
@@ -38,6 +41,19 @@ def main(checkout, volume, listed, store):
         sys.stderr.write(f"bring: {error}\n")
         return 1
     return 0
+
+
+def copy(source, target):
+    """Copy a file in one step, where it is not there already: another pod's server may just read it."""
+    if not Path(target).is_file() or not filecmp.cmp(source, target, shallow=False):
+        part = part_of(Path(target))
+        shutil.copyfile(source, part)
+        part.replace(target)
+
+
+def part_of(file):
+    """Where this host has what is not whole yet; a pod keeps its host's name when its containers start anew."""
+    return file.with_name(f"{file.name}.{socket.gethostname()}.part")
 
 
 def read_list(file):
@@ -68,7 +84,7 @@ def bring(file, digest, address):
         return
     if not address:
         raise ValueError(f"{file} is missing or is not what the list says, and there is no store to bring it from")
-    part = file.with_name(f"{file.name}.part")
+    part = part_of(file)
     file.parent.mkdir(parents=True, exist_ok=True)
     for tried in range(1, TRIES + 1):
         try:
