@@ -112,6 +112,15 @@ PANELS: dict[str, list[tuple[str, str, dict[str, str]]]] = {
 SOURCE = {"type": "prometheus", "uid": "prometheus"}
 WIDTH, HEIGHT, ACROSS = 8, 8, 24
 
+CANARIES = "The launcher's canaries, a request in 5 s of every model that has one, count here as any other."
+NOTES = {"Queue, mean of a request": CANARIES, "Computing, mean of a request": CANARIES, "Mean batch": CANARIES,
+         "Pending": "Of each model's requests in Triton's queue one may be the launcher's canary."}  # fmt: skip
+"""What a panel's title does not say, by title."""
+
+RUNBOOKS = ""
+"""Put before the operator's runbook_url, which are paths in this repository: its address where your people read it, for
+instance https://git.example/atelier/blob/main/."""
+
 
 def dashboard() -> dict[str, Any]:
     """Grafana's dashboard, in its JSON model of version 39 (Grafana 10.4 and newer)."""
@@ -147,6 +156,7 @@ def panel(number: int, title: str, unit: str, queries: dict[str, str], x: int, y
         "id": number,
         "type": "timeseries",
         "title": title,
+        "description": NOTES.get(title, ""),
         "datasource": SOURCE,
         "gridPos": {"x": x, "y": y, "w": WIDTH, "h": HEIGHT},
         "fieldConfig": {"defaults": {"unit": unit, "min": 0, "custom": {"fillOpacity": 10}}, "overrides": []},
@@ -185,7 +195,7 @@ def operator_rules() -> str:
     head = "# Made of rules.yml by generate.py.\napiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\n"
     text = f"{head}metadata:\n  name: atelier\nspec:\n{groups}"
     assert yaml.safe_load(text)["spec"] == yaml.safe_load(source)
-    return text
+    return text.replace("runbook_url: ", f"runbook_url: {RUNBOOKS}")
 
 
 def outputs() -> dict[Path, str]:

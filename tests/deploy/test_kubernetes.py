@@ -1,24 +1,40 @@
 """The manifests as kustomize builds them: schemas, and what every family's server must have. No cluster was at hand."""
 
+import re
+import shutil
 import subprocess
 
 import pytest
 import yaml
 
+from atelier.compositing.neural import holding
+from atelier.compositing.settings import AnalyzerSettings, SynthesizerSettings
+from atelier.generation import quantising
+from atelier.generation.loading import LoadOptions
+from atelier.serving.launcher import OWN_START
+from atelier.serving.options import ServerOptions
+from atelier.serving.watching import SILENCE
+from clients.job_worker.settings import Settings as JobSettings
+from clients.redis_bridge.probe import PATIENCE
 from clients.redis_bridge.settings import Settings as BridgeSettings
 from clients.redis_bridge.stream import GROUP
 from tests.conftest import ROOT
+from tests.deploy import kubectl
 from tests.deploy.reading import (
     BRIDGE,
+    COMPONENTS,
     DEPLOY,
+    JOBS,
+    NO_SPARE_GPU,
     OVERLAYS,
     UNLOADING,
-    known_variables,
     longest_wait,
     manifests,
     models,
     objects,
+    packages,
     program,
+    refused,
     serve_options,
 )
 
@@ -41,8 +57,8 @@ OPERATORS = {
 documentation of prometheus-operator and of KEDA 2, and in an old definition of KEDA's. What they hold has tests of its
 own."""
 
-ELSEWHERE = {"XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "STORE"}
-"""Variables that are not Atelier's: of the XDG base directories, PyTorch's, and bring.py's."""
+ELSEWHERE = {"CUDA_CACHE_PATH", "STORE", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "XDG_CACHE_HOME"}
+"""Variables that are not Atelier's: CUDA's, bring.py's, PyTorch's, triton-lang's, of the XDG base directories."""
 
 
 SERVERS = [(overlay, family) for overlay in OVERLAYS for family in (FAMILIES if overlay in GPU else ("inpaint",))]
@@ -79,7 +95,10 @@ def variables(deployment):
 
 @pytest.mark.parametrize(
     ("overlay", "version"),
-    [*((overlay, OLDEST) for overlay in (*OVERLAYS, BRIDGE)), ("gpu-h100", NEWEST), (BRIDGE, NEWEST)],
+    [
+        *((overlay, OLDEST) for overlay in (*OVERLAYS, *COMPONENTS)),
+        *((overlay, NEWEST) for overlay in ("gpu-h100", BRIDGE, JOBS)),
+    ],
 )
 def test_schemas_hold_strictly(overlay, version, tmp_path):
     file = tmp_path / "all.yaml"
@@ -92,7 +111,7 @@ def test_schemas_hold_strictly(overlay, version, tmp_path):
             assert any(f"kind {kind} " in line for kind in OPERATORS), line
 
 
-@pytest.mark.parametrize("overlay", [*OVERLAYS, BRIDGE])
+@pytest.mark.parametrize("overlay", [*OVERLAYS, *COMPONENTS])
 def test_operators_kinds_have_fields_that_their_operators_know(overlay):
     for kind, fields in OPERATORS.items():
         for name, each in objects(overlay, kind).items():
@@ -115,7 +134,25 @@ def test_one_deployment_a_family(overlay):
 def test_models_flags_and_variables_exist(deployment):
     assert set(loads(deployment).split(",")) <= models().keys()
     assert {word for word in server_of(deployment)["args"] if word.startswith("--")} <= serve_options().keys()
-    assert variables(deployment).keys() <= known_variables() | ELSEWHERE
+    others = {name for name in variables(deployment) if not name.startswith("ATELIER_")}
+    assert others <= ELSEWHERE
+    assert not refused(variables(deployment))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ATELIER_EXIT_TIMEOUT": "an hour"},
+        {"ATELIER_ON_DEAD_STUB": "ignore"},
+        {"ATELIER_OBJECT_SYNTHESIZER_PRESET": "l40"},
+        {"ATELIER_GENERATE_T5_CPU": "perhaps"},
+        {"ATELIER_BRIDGE_HEARTBEAT": "0"},
+        {"ATELIER_JOBS_TOKEN": None, "ATELIER_JOBS_BASE_URL": None, "ATELIER_JOBS_LEASE_SECONDS": "0"},
+        {"ATELIER_EXIT_TIME": "3600"},
+    ],
+)
+def test_wrong_names_and_values_of_variables_are_seen(wrong):
+    assert len(refused(wrong)) == 1
 
 
 def test_pods_are_locked_up(deployment):
@@ -139,9 +176,8 @@ def test_places_that_are_written_to_are_volumes(deployment):
     shared = volumes[mounts["/dev/shm"]["name"]]["emptyDir"]
     assert shared["medium"] == "Memory"
     assert gibibytes(shared["sizeLimit"]) < gibibytes(server_of(deployment)["resources"]["limits"]["memory"]) / 4
-    for name, value in variables(deployment).items():
-        if name in ELSEWHERE:
-            assert value.startswith("/cache")
+    for name in ELSEWHERE - {"STORE"}:
+        assert variables(deployment)[name].startswith("/cache")
 
 
 def gibibytes(quantity):
@@ -166,11 +202,60 @@ def test_probes_ask_the_launcher(deployment):
         assert server[probe]["httpGet"] == {"path": "/readyz", "port": "health"}
 
 
+def test_the_liveness_probe_has_more_patience_than_the_launcher(deployment):
+    """Which ends by itself, and says why, where it is let."""
+    probe = server_of(deployment)["livenessProbe"]
+    assert (probe["failureThreshold"] - 1) * probe["periodSeconds"] > SILENCE
+    assert probe["timeoutSeconds"] <= probe["periodSeconds"]
+    assert probe["terminationGracePeriodSeconds"] <= 60  # what hangs drains nothing
+
+
+def test_starting_has_the_time_that_loading_may_take(deployment):
+    server, given = server_of(deployment), variables(deployment).get("ATELIER_STUB_TIMEOUT", ServerOptions.stub_timeout)
+    probe = server["startupProbe"]
+    window = probe["failureThreshold"] * probe["periodSeconds"]
+    assert window >= int(given) + OWN_START
+    assert deployment["spec"]["progressDeadlineSeconds"] >= 2 * window  # the weights were brought before
+
+
+def test_pods_whose_work_takes_long_are_not_moved_by_the_autoscaler(deployment):
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    long = pod_of(deployment)["terminationGracePeriodSeconds"] > 600  # what the cluster-autoscaler gives at most
+    assert annotations.get("cluster-autoscaler.kubernetes.io/safe-to-evict") == ("false" if long else None)
+
+
 @pytest.mark.parametrize("overlay", GPU)
 def test_gpus_are_asked_for(overlay):
     for deployment in objects(overlay, "Deployment").values():
         assert server_of(deployment)["resources"]["limits"]["nvidia.com/gpu"] == 1
         assert overlay.removeprefix("gpu-").upper() in pod_of(deployment)["nodeSelector"]["nvidia.com/gpu.product"]
+
+
+def with_component(scratch, overlay, component):
+    """The Deployments of an overlay that names a component itself, as its reader would write it."""
+    shutil.copytree(DEPLOY, scratch / "deploy", ignore=shutil.ignore_patterns("secrets"))
+    file = scratch / "deploy" / "k8s" / "overlays" / overlay / "kustomization.yaml"
+    with file.open("a", encoding="utf-8") as text:
+        text.write(f"components: [../../components/{component}]\n")
+    run = subprocess.run([kubectl.install(), "kustomize", file.parent], capture_output=True, text=True, check=True)
+    return {each["metadata"]["name"]: each for each in yaml.safe_load_all(run.stdout) if each["kind"] == "Deployment"}
+
+
+@pytest.mark.parametrize(("overlay", "component"), [("cpu-small", BRIDGE), ("gpu-l4", BRIDGE), ("gpu-h100", JOBS)])
+def test_an_overlay_s_patches_are_not_for_its_components(tmp_path, overlay, component):
+    """A bridge needs no GPU."""
+    (alone,) = objects(component, "Deployment").keys() - objects(COMPONENTS[component], "Deployment").keys()
+    worker = with_component(tmp_path, overlay, component)[alone]
+    assert worker == objects(component, "Deployment")[alone]
+    assert "nvidia.com/gpu" not in pod_of(worker)["containers"][0]["resources"]["limits"]
+
+
+def test_where_no_gpu_is_to_spare_an_old_pod_goes_first(tmp_path):
+    turned = with_component(tmp_path, "gpu-l4", NO_SPARE_GPU)
+    assert turned == objects(NO_SPARE_GPU, "Deployment")
+    for name, deployment in objects("gpu-l4", "Deployment").items():
+        assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+        assert turned[name]["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -222,7 +307,58 @@ def test_scaling_asks_for_what_is_exported():
         (trigger,) = each["spec"]["triggers"]
         assert trigger["type"] == "prometheus"
         assert all(isinstance(value, str) for value in trigger["metadata"].values())
-        assert name.removeprefix("atelier-") in FAMILIES
+        family = name.removeprefix("atelier-")
+        named = re.findall(r'model=~?"([^"]*)"', trigger["metadata"]["query"])
+        counted = {model for words in named for model in words.split("|")}
+        assert counted <= models().keys()
+        assert counted <= served(family), "it is scaled on what it does not serve"
+
+
+def served(family):
+    """The models that a family's server has: those that it is told, and what they call."""
+    wanted = loads(objects("gpu-l4", "Deployment")[f"atelier-{family}"]).split(",")
+    for name in wanted:  # which grows
+        wanted += [other for other in models()[name].requires if other not in wanted]
+    return set(wanted)
+
+
+@pytest.mark.parametrize(
+    ("family", "series", "value"),
+    [
+        ("matte", {}, None),  # which KEDA takes for 0
+        ("matte", {("pending", "matte", "a"): 1, ("pending", "matte_sync", "a"): 1}, 0),  # canaries
+        ("matte", {("pending", "matte", "a"): 5, ("pending", "matte_sync", "a"): 1, ("pending", "matte", "b"): 3}, 6),
+        ("generate", {}, 0),
+        ("generate", {("waiting", "generate", "a"): 2, ("pending", "generate_sync", "a"): 4}, 5),
+        ("generate", {("pending", "generate_sync", "a"): 1, ("waiting", "composite_stream", "c"): 9}, 0),
+        ("composite", {}, 0),
+        ("composite", {("waiting", "composite_stream", "a"): 3}, 3),
+        (
+            "composite",
+            {
+                ("waiting", "object_synthesizer_stream", "a"): 1,
+                **{("pending", model, "a"): 1 for model in ("background_analyzer", "mask_generator")},
+                ("pending", "object_synthesizer", "a"): 8,
+            },
+            8,
+        ),
+    ],
+)
+def test_scaling_counts_what_waits_without_the_canaries(tmp_path, family, series, value):
+    metrics = {"pending": "nv_inference_pending_request_count", "waiting": "atelier_waiting_requests"}
+    labels = 'namespace="atelier", version="1"'
+    given = [
+        {"series": f'{metrics[kind]}{{{labels}, model="{model}", pod="{pod}"}}', "values": f"{count}x5"}
+        for (kind, model, pod), count in series.items()
+    ]
+    (trigger,) = objects("gpu-l4", "ScaledObject")[f"atelier-{family}"]["spec"]["triggers"]
+    expected = [] if value is None else [{"labels": "{}", "value": value}]
+    asked = {"expr": trigger["metadata"]["query"], "eval_time": "3m", "exp_samples": expected}
+    file = tmp_path / "query.test.yml"
+    test = {"interval": "1m", "input_series": given, "promql_expr_test": [asked]}
+    file.write_text(yaml.safe_dump({"rule_files": [], "tests": [test]}), encoding="utf-8")
+    run = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_images_are_those_that_the_dockerfile_makes():
@@ -232,7 +368,32 @@ def test_images_are_those_that_the_dockerfile_makes():
         for deployment in objects(overlay, "Deployment").values():
             name, tag = server_of(deployment)["image"].split(":")
             assert f"-t {name}:{tag.partition('-')[0]}-" in text
-            assert f"\n{tag.partition('-')[2]} = [" in extras
+            assert f"\n{extra_of(deployment)} = [" in extras
+
+
+def extra_of(deployment):
+    """The extra that the image has, by its tag: VERSION-EXTRA, and of upgrades VERSION-EXTRA-RELEASE."""
+    return server_of(deployment)["image"].split(":")[1].split("-")[1]
+
+
+@pytest.mark.parametrize("overlay", GPU)
+def test_images_have_what_the_weights_are_quantised_with(overlay, monkeypatch):
+    needed = set()
+    for family in ("composite", "generate"):
+        deployment = objects(overlay, "Deployment")[f"atelier-{family}"]
+        for name, value in variables(deployment).items():
+            if value is not None:
+                monkeypatch.setenv(name, value)
+        if family == "composite":
+            settings = SynthesizerSettings()
+            kinds = {AnalyzerSettings().quantisation, settings.quantisation}
+            kinds.add(holding.PRESETS[settings.preset].get("quantisation", "none"))
+            there = {holding.PACKAGES[kind] for kind in kinds - {"none"}}
+        else:
+            there = {quantising.PACKAGES[kind] for kind in {LoadOptions().quantisation} - {""}}
+        assert there <= packages(extra_of(deployment)), family
+        needed |= there
+    assert "bitsandbytes" in needed  # of the scene's reader, whose default it is
 
 
 def test_the_bridge_finds_its_server_its_stream_and_its_scaler():
@@ -240,7 +401,7 @@ def test_the_bridge_finds_its_server_its_stream_and_its_scaler():
     labels, pod = bridge["spec"]["template"]["metadata"]["labels"], pod_of(bridge)
     (container,) = pod["containers"]
     given = {each["name"]: each.get("value") for each in container["env"]}
-    assert given.keys() <= known_variables()
+    assert not refused(given)
     assert given["ATELIER_BRIDGE_URL"].split(":")[0] in objects(BRIDGE, "Service")
     policy = objects(BRIDGE, "NetworkPolicy")["atelier"]["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
     assert policy.items() <= labels.items()
@@ -248,6 +409,73 @@ def test_the_bridge_finds_its_server_its_stream_and_its_scaler():
     (trigger,) = objects(BRIDGE, "ScaledObject")["atelier-bridge"]["spec"]["triggers"]
     assert trigger["metadata"]["stream"] == given["ATELIER_BRIDGE_STREAM"]
     assert trigger["metadata"]["consumerGroup"] == GROUP
+    assert {"lagCount", "activationLagCount"} <= trigger["metadata"].keys()  # the one needs the other
     assert trigger["authenticationRef"]["name"] in objects(BRIDGE, "TriggerAuthentication")
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["livenessProbe"]["exec"]["command"][1:] == ["-m", "clients.redis_bridge.probe"]
+    assert (ROOT / "clients" / "redis_bridge" / "probe.py").is_file()
+    assert container["livenessProbe"]["timeoutSeconds"] > PATIENCE
+
+
+def test_the_job_worker_finds_its_server_its_control_plane_and_its_alerts():
+    jobs = objects(JOBS, "Deployment")["atelier-jobs"]
+    labels, pod = jobs["spec"]["template"]["metadata"]["labels"], pod_of(jobs)
+    (container,) = pod["containers"]
+    assert container["args"] == ["clients.job_worker"]
+    assert (ROOT / "clients" / "job_worker" / "__main__.py").is_file()
+    given = {each["name"]: each.get("value") for each in container["env"]}
+    secret = {each["name"]: each["valueFrom"]["secretKeyRef"] for each in container["env"] if "valueFrom" in each}
+    assert secret == {
+        "ATELIER_JOBS_BASE_URL": {"name": "atelier-jobs", "key": "base_url"},
+        "ATELIER_JOBS_TOKEN": {"name": "atelier-jobs", "key": "token"},
+    }
+    assert not refused(given)
+    assert given["ATELIER_JOBS_URL"].split(":")[0] in objects(JOBS, "Service")
+    assert "generate" in served("generate")
+    server = objects(JOBS, "NetworkPolicy")["atelier"]["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
+    assert server.items() <= labels.items()
+    longest = sum(JobSettings.model_fields[name].default for name in ("timeout", "transfer_timeout", "api_timeout"))
+    assert pod["terminationGracePeriodSeconds"] > longest
+    own = objects(JOBS, "NetworkPolicy")["atelier-jobs"]["spec"]
+    assert own["podSelector"]["matchLabels"].items() <= labels.items()
+    assert {port["port"] for rule in own["egress"] for port in rule["ports"]} == {53, 443, 8001}
+    metrics = {port["name"]: port["containerPort"] for port in container["ports"]}["metrics"]
+    assert str(metrics) == given["ATELIER_JOBS_METRICS_PORT"]
+    assert own["ingress"][0]["ports"] == [{"port": metrics}]
+    monitor = objects(JOBS, "PodMonitor")["atelier-jobs"]["spec"]
+    assert monitor["selector"]["matchLabels"].items() <= labels.items()
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    assert {"targetLabel": "job", "replacement": "atelier-jobs"} in endpoint["relabelings"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+@pytest.mark.parametrize("overlay", [*OVERLAYS, BRIDGE, JOBS])
+def test_names_are_found_also_where_the_node_answers_them(overlay):
+    for policy in objects(overlay, "NetworkPolicy").values():
+        (rule,) = (rule for rule in policy["spec"]["egress"] if {port["port"] for port in rule["ports"]} == {53})
+        assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in rule["to"]
+
+
+def test_the_table_of_pods_is_that_of_the_manifests():
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    head, table = page.split("| family |")[1].split("\n\n")[0].split("\n|---|---|---|---|\n")
+    columns = [cell.strip().strip("`") for cell in head.strip("| ").split("|")]
+    rows = [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in table.splitlines()]
+    shown = {(column, family): cell for family, *cells in rows for column, cell in zip(columns, cells, strict=True)}
+    there = {(overlay, family): pod_in_words(overlay, family) for overlay, family in SERVERS}
+    assert {place: cell for place, cell in shown.items() if cell} == there
+
+
+def pod_in_words(overlay, family):
+    """GPU, memory, and volume of weights, as the page has them."""
+    deployment = objects(overlay, "Deployment")[f"atelier-{family}"]
+    limits = server_of(deployment)["resources"]["limits"]
+    gpu = overlay.removeprefix("gpu-").upper() if "nvidia.com/gpu" in limits else "none"
+    (volume,) = (volume for volume in pod_of(deployment)["volumes"] if volume["name"] == "models")
+    if "ephemeral" in volume:
+        size = volume["ephemeral"]["volumeClaimTemplate"]["spec"]["resources"]["requests"]["storage"]
+    else:
+        size = volume["emptyDir"]["sizeLimit"]
+    return f"{gpu}, {gibibytes(limits['memory'])} GiB, {gibibytes(size)} GiB"

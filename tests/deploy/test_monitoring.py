@@ -1,5 +1,6 @@
 """Rules and dashboard: what promtool says of them, and whether every metric and label in them is exported."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -9,12 +10,18 @@ import urllib.request
 import numpy as np
 import pytest
 import yaml
+from prometheus_client import generate_latest
 
 from atelier.client import Client
+from atelier.serving.options import free_ports
 from clients.job_worker.observing import Metrics as JobMetrics
+from clients.job_worker.observing import Outcome
+from clients.redis_bridge.bridge import Bridge
 from clients.redis_bridge.observing import Metrics as BridgeMetrics
+from clients.redis_bridge.probe import SILENCE
+from clients.redis_bridge.settings import Settings as BridgeSettings
 from tests.conftest import ROOT
-from tests.deploy.reading import DEPLOY, OVERLAYS, objects
+from tests.deploy.reading import DEPLOY, OVERLAYS, objects, outcomes
 
 MONITORING = DEPLOY / "monitoring"
 RULES = [
@@ -38,7 +45,8 @@ GPU = {
 """What Triton exports where there is a GPU, by its documentation (docs/user_guide/metrics.md); not seen here."""
 
 WORDS = {
-    "and", "by", "clamp_min", "histogram_quantile", "increase", "max", "on", "or", "rate", "round", "sum", "unless",
+    "absent", "and", "by", "clamp_min", "histogram_quantile", "increase", "max", "max_over_time", "offset", "on", "or",
+    "rate", "resets", "round", "sum", "time", "unless", "vector",
     "label_values",
 }  # fmt: skip
 """PromQL's and Grafana's, as they are used here."""
@@ -120,21 +128,58 @@ def exported(server, launch):
     for each in (server, showing):
         with urllib.request.urlopen(each.metrics_url, timeout=10) as page:
             found |= samples(page.read().decode("utf-8"))
-    found |= samples(registry_page(BridgeMetrics())) | samples(registry_page(JobMetrics())) | GPU | {"up": {"job"}}
+    found |= samples(bridge_page()) | samples(job_worker_page()) | GPU | {"up": {"job"}}
     for rule in RULES:
         if "record" in rule:
             found[rule["record"]] = grouped(rule["expr"])
     return found
 
 
-def registry_page(metrics):
-    """A worker's metrics, each touched once: those with labels are there only then."""
-    from prometheus_client import generate_latest
-
-    for value in vars(metrics).values():
-        if names := getattr(value, "_labelnames", None):
-            value.labels(*("any" for _ in names))
+def bridge_page():
+    """The metrics of a bridge before its first task: it has found no Redis, and was told to stop."""
+    metrics, (nobody,) = BridgeMetrics(), free_ports(1)
+    bridge = Bridge(BridgeSettings(redis_url=f"redis://127.0.0.1:{nobody}/0", stream="inpainting"), metrics)
+    bridge.stopping.set()
+    asyncio.run(bridge.run())
     return generate_latest(metrics.registry).decode("utf-8")
+
+
+def job_worker_page():
+    """The metrics of a job worker before its first task."""
+    return generate_latest(JobMetrics().registry).decode("utf-8")
+
+
+def test_what_workers_count_is_there_before_it_happens_first():
+    """`increase` sees no step from nothing to 1: a first dead letter, a first failed video."""
+    page, settings = bridge_page(), BridgeSettings(stream="inpainting")
+    for queue in (settings.long_queue, settings.short_queue, settings.stream):
+        for word in ("taken", "answered", "failed", "retried", "dead", "recovered"):
+            assert f'\natelier_bridge_{word}_total{{queue="{queue}"}} 0.0\n' in page
+    page = job_worker_page()
+    for outcome in Outcome:
+        assert f'\natelier_jobs_ended_total{{outcome="{outcome.value}"}} 0.0\n' in page
+
+
+def test_the_bridge_s_probe_and_its_alert_have_one_patience():
+    (rule,) = (rule for rule in ALERTS if rule["alert"] == "AtelierBridgeSilent")
+    assert float(rule["expr"].rpartition(">")[2]) == SILENCE
+
+
+def test_operators_links_may_lead_to_a_reader_s_own_repository():
+    code = "import generate; generate.RUNBOOKS = 'https://git.example/'; print(generate.operator_rules())"
+    run = subprocess.run([sys.executable, "-c", code], cwd=MONITORING, capture_output=True, text=True, check=True)
+    groups = yaml.safe_load(run.stdout)["spec"]["groups"]
+    links = [rule["annotations"]["runbook_url"] for group in groups for rule in group["rules"] if "alert" in rule]
+    assert links == [f"https://git.example/{rule['annotations']['runbook_url']}" for rule in ALERTS]
+
+
+def test_panels_say_that_canaries_count():
+    notes = {panel["title"]: panel["description"] for panel in PANELS}
+    for title in ("Queue, mean of a request", "Mean batch", "Pending"):
+        assert "canar" in notes[title], title
+    code = "import json, generate; print(json.dumps(sorted(generate.NOTES)))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=MONITORING, capture_output=True, text=True, check=True)
+    assert json.loads(run.stdout) == sorted(title for title, note in notes.items() if note)
 
 
 def grouped(query):
@@ -158,7 +203,7 @@ def asked():
 def test_every_metric_and_label_that_is_asked_for_is_exported(exported):
     for place, query in asked():
         bare = re.sub(r'"[^"]*"', '""', query)
-        outside = re.sub(r"by \([^)]*\)", "by ", bare)
+        outside = re.sub(r"\b(by|on) \([^)]*\)", r"\1 ", bare)
         if place == "the choice of models":
             outside = outside.replace(", model", "")
         metrics = set(re.findall(r"(?<![\w:])[a-zA-Z_][\w:]*", re.sub(r"\{[^}]*\}|\[[^]]*\]", "", outside))) - WORDS
@@ -172,7 +217,7 @@ def test_every_metric_and_label_that_is_asked_for_is_exported(exported):
         assert used | grouped(query) <= known, f"{place}: {(used | grouped(query)) - known}"
 
 
-def test_legends_and_summaries_name_labels_that_are_there():
+def test_legends_name_labels_that_are_there():
     for panel in PANELS:
         for target in panel["targets"]:
             for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
@@ -183,9 +228,10 @@ def test_legends_and_summaries_name_labels_that_are_there():
 
 def test_the_outcomes_that_rules_look_for_are_the_server_s_own():
     text = "\n".join(rule["expr"] for rule in RULES)
-    known = {"ok", "invalid_arg", "unavailable", "cancelled", "internal"}
-    assert set(re.findall(r'atelier_requests_total\{outcome="(\w+)"', text)) <= known
+    asked = set(re.findall(r'atelier_requests_total\{outcome!?="(\w+)"', text))
+    assert {"internal", "unavailable"} <= asked <= outcomes()
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"\| `atelier_requests_total` \| `model`, `outcome` \(([^)]*)\)", page)
+    assert set(re.findall(r"`(\w+)`", row)) == outcomes()
     ends = {word for words in re.findall(r'ended_total\{outcome=~?"([\w|]+)"', text) for word in words.split("|")}
-    from clients.job_worker.observing import Outcome
-
-    assert ends <= {outcome.value for outcome in Outcome}
+    assert {"completed", "failed"} <= ends <= {outcome.value for outcome in Outcome}
