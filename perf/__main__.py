@@ -351,6 +351,8 @@ def soak_command(
         "soak", output, lambda shown: soak.measure(soak.Settings(minutes, callers, kill), shown), soak.markdown
     )
     soak.plot(document, output / "soak.png")
+    if document["failed"]:
+        raise BenchmarkError(" ".join(document["failed"]))
 
 
 @app.command("all")

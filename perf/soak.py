@@ -37,6 +37,11 @@ KILLED_AT = 0.25
 """Share of the time after which a process is killed."""
 EARLY, LATE = (0.4, 0.6), (0.8, 1.0)
 """Shares of the time that are compared: memory that grows between them grows for ever."""
+MOST_GROWTH = {"server": 64.0, "stubs": 64.0, "shared": 1.0}
+"""MiB by which memory may grow between them: what allocators keep of ever new sizes levels off within that."""
+TITLES = {"server": "Triton", "stubs": "Python processes", "shared": "/dev/shm"}
+NOTICED = 15.0
+"""Seconds within which a killed process is to be noticed."""
 PATIENCE = 300.0
 """Seconds that a start may take."""
 
@@ -95,8 +100,15 @@ class Serving:
     def server(self) -> int | None:
         """The number of Triton's process, while there is one."""
         pid = self._process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
+        except OSError:  # the launcher has ended
+            return None
         return int(children[0]) if children else None
+
+    def is_alive(self) -> bool:
+        """Whether the launcher runs."""
+        return self._process.poll() is None
 
     def sample(self, seconds: float) -> Sample | None:
         """Memory now; nothing while there is no server."""
@@ -149,7 +161,8 @@ def measure(settings: Settings, progress: Progress) -> dict[str, Any]:
             ended.set()
             for thread in threads:
                 thread.join()
-    return {
+        alive = serving.is_alive()
+    document = {
         "benchmark": "soak",
         "machine": facts,
         "versions": report.versions(triton),
@@ -162,6 +175,32 @@ def measure(settings: Settings, progress: Progress) -> dict[str, Any]:
         "samples": [asdict(sample) for sample in samples],
         "answers": found.answered,
     }
+    return document | {"failed": failures(document, alive=alive)}
+
+
+def failures(document: Mapping[str, Any], *, alive: bool) -> list[str]:
+    """What did not hold, a sentence each.
+
+    Args:
+        document: of a run.
+        alive: whether the launcher ran to its end.
+    """
+    failed = [] if alive else ["The launcher ended."]
+    if wrong := sum(counts.get("wrong", 0) for counts in document["outcomes"].values()):
+        failed.append(f"{wrong} answers were wrong.")
+    if not document["answers"]:
+        failed.append("Nothing was answered.")
+    for name, grown in document["growth_mib"].items():
+        if grown > MOST_GROWTH[name]:
+            failed.append(
+                f"The memory of {TITLES[name]} grew by {grown:.0f} MiB; {MOST_GROWTH[name]:.0f} are accepted."
+            )
+    if document["settings"]["kill"]:
+        if document["fault"].get("noticed", NOTICED + 1) > NOTICED:
+            failed.append(f"The killed process was not noticed within {NOTICED:.0f} s.")
+        if "mended" not in document["fault"]:
+            failed.append("The service did not come back.")
+    return failed
 
 
 def growth(samples: Sequence[Sample], seconds: float) -> dict[str, float]:
@@ -248,9 +287,19 @@ def markdown(document: Mapping[str, Any]) -> str:
         noticed, mended = (f"{fault[name]:g} s" if name in fault else "not in time" for name in ("noticed", "mended"))
         lines.append(f"One of `inpaint`'s processes was killed (−9): noticed after {noticed}, service back {mended}.")
     lines.append(_memory(document))
+    lines.append(
+        "**Did not hold:** " + " ".join(document["failed"]) if document["failed"] else f"Held: {_limits(document)}."
+    )
     if document["errors"]:
         lines += ["Failed with:", "\n".join(f"- {words} ({count})" for words, count in document["errors"].items())]
     return "\n\n".join(lines) + "\n"
+
+
+def _limits(document: Mapping[str, Any]) -> str:
+    """What is asked of a run."""
+    memory = ", ".join(f"{TITLES[name]} {most:.0f}" for name, most in MOST_GROWTH.items())
+    kill = f"a killed process noticed within {NOTICED:.0f} s and mended; " if document["settings"]["kill"] else ""
+    return f"no wrong answer; {kill}growth of at most so many MiB: {memory}"
 
 
 def _outcomes(document: Mapping[str, Any]) -> list[str]:
@@ -263,9 +312,8 @@ def _counts(document: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _memory(document: Mapping[str, Any]) -> str:
-    titles = {"server": "Triton", "stubs": "Python processes", "shared": "/dev/shm"}
     rows = []
-    for name, title in titles.items():
+    for name, title in TITLES.items():
         values = [sample[name] for sample in document["samples"]]
         grown = document["growth_mib"].get(name)
         peak = f"{max(values):.0f}" if values else ""
@@ -281,7 +329,7 @@ def plot(document: Mapping[str, Any], file: Path) -> None:
     figure = Figure(figsize=(8, 6), layout="constrained")
     above, below = figure.subplots(2, sharex=True)
     minutes = [sample["seconds"] / 60 for sample in document["samples"]]
-    for name, title in (("server", "Triton"), ("stubs", "Python processes"), ("shared", "/dev/shm")):
+    for name, title in TITLES.items():
         above.plot(minutes, [sample[name] for sample in document["samples"]], label=title)
     above.set(ylabel="MiB", title="inpaint, mixed traffic")
     above.set_ylim(bottom=0)

@@ -1,12 +1,18 @@
 """The soak, run for seconds. No time and no memory is judged."""
 
+import json
+
 from perf import soak
-from tests.perf.commands import perf, written
+from tests.perf.commands import perf
 
 
 def test_traffic_of_all_kinds_a_kill_and_memory_over_time(tmp_path):
     small = ["--minutes", "0.6", "--callers", "3", "--kill"]
-    document, text = written("soak", tmp_path, "soak", *small)
+    run = perf("soak", *small, "--output", str(tmp_path))
+    document = json.loads((tmp_path / "soak.json").read_text("utf-8"))
+    text = (tmp_path / "soak.md").read_text("utf-8")
+    assert run.returncode == (1 if document["failed"] else 0), run.stderr
+    assert not any("wrong" in sentence or "ended" in sentence for sentence in document["failed"]), document["failed"]
     outcomes = document["outcomes"]
     assert outcomes["good"]["answered"] >= 1
     assert sum(outcomes["bad"].values()) >= 1
@@ -28,6 +34,30 @@ def test_memory_that_grows_is_seen():
     assert soak.growth(flat, 100) == {"server": 0.0, "stubs": 0.0, "shared": 0.0}
     assert soak.growth(growing, 100)["shared"] == 39.5
     assert soak.growth(flat[:30], 100) == {}
+
+
+def test_what_does_not_hold_is_said():
+    good = {
+        "outcomes": {"good": {"answered": 9}},
+        "answers": [[0.1, 0.2]],
+        "growth_mib": {"server": 5.0, "stubs": -3.0, "shared": 0.0},
+        "settings": {"kill": True},
+        "fault": {"noticed": 2.0, "mended": 9.0},
+    }
+    assert soak.failures(good, alive=True) == []
+    worse = {
+        "outcomes": {"good": {"answered": 9, "wrong": 2}},
+        "growth_mib": {"server": 5.0, "stubs": 300.0, "shared": 1.5},
+        "fault": {"noticed": 16.0},
+    }
+    assert soak.failures(good | worse, alive=False) == [
+        "The launcher ended.",
+        "2 answers were wrong.",
+        "The memory of Python processes grew by 300 MiB; 64 are accepted.",
+        "The memory of /dev/shm grew by 2 MiB; 1 are accepted.",
+        "The killed process was not noticed within 15 s.",
+        "The service did not come back.",
+    ]
 
 
 def test_no_time_is_wrong_usage(tmp_path):
