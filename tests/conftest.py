@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from atelier.access import HTTP_HEADER
+from atelier.serving import canary
 from atelier.serving.launcher import Server
 from atelier.serving.options import ServerOptions, free_ports
 
@@ -44,6 +45,13 @@ def logged(server: Server, words: str, patience: float = 10) -> bool:
     while not (found := words in server.logs()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return found
+
+
+def sing(server: Server, *models: str) -> None:
+    """Send the launcher's requests that ask nothing to these models, and wait for their answers."""
+    for model in server.models:
+        if model.name in models:
+            server.administration.canary(model.name, canary.call(model.config), 30)
 
 
 TOGETHER = {

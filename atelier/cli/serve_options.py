@@ -81,7 +81,8 @@ OnDead = Annotated[
 MaxRestarts = Annotated[
     int,
     typer.Option(
-        help="New starts within 15 minutes; what breaks after that ends the program with status 1.",
+        help="New starts in a row, without 15 minutes in which all was well; what breaks after that ends the program "
+        "with status 1.",
         envvar="ATELIER_MAX_RESTARTS",
         min=1,
         metavar="N",

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import os
+import shutil
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import psutil
 import pytest
+import torch
 from PIL import Image
 
 from atelier.client import AsyncClient, Client, QueueTimeout, ServerUnavailable
+from atelier.generation.original import TEXT_ENCODER_FILE
 from export.wan.synthetic import write
-from tests.conftest import ROOT
+from tests.conftest import ROOT, sing
 
 SETTINGS = {"sizes": "96*64", "size": "96*64", "frame_num": 5, "sample_steps": 4, "text_length": 64, "format": "frames"}
 
@@ -56,6 +59,34 @@ def test_wans_own_layout_gives_the_same_video(start):
     assert frames_of(videos["original"]).std() > 1
 
 
+class Trap:
+    """What runs code when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("kind", ["code", "cut"])
+def test_a_checkpoint_that_is_none_is_a_failed_model(start, layouts, tmp_path, kind):
+    """The server comes up, the model does not, nothing of the file is run, and a sentence says what is wrong."""
+    folder, mark = tmp_path / "spoilt", tmp_path / "mark"
+    shutil.copytree(layouts / "original", folder)
+    file = folder / TEXT_ENCODER_FILE
+    if kind == "code":
+        torch.save({"token_embedding.weight": Trap(mark)}, file)
+    else:
+        file.write_bytes(file.read_bytes()[:-1000])
+    server = start(folder)
+    (state,) = (state for state in server.states() if state.name == "generate")
+    assert state.state == "FAILED"
+    assert file.name in state.reason
+    assert "Traceback" not in state.reason
+    assert not mark.exists()
+
+
 def test_prompts_with_equal_settings_are_worked_on_together(start):
     prompts, seen = ["a cat", "두 마리 고양이", "a dog"], []
 
@@ -88,10 +119,12 @@ def test_a_request_waits_no_longer_than_it_may(start):
         progress = iter(client.generate("a cat", sample_steps=1000))
         while next(progress).stage != "denoising":
             pass
+        sing(server, "generate")  # answered while it works
         with pytest.raises(QueueTimeout, match="waited for its turn for longer"):
             other.generate("a dog").result()
         progress.close()  # cancels it
         assert other.generate("a dog", seed=4).result().metadata["seed"] == 4
+    sing(server, "generate", "generate_sync")
 
 
 def living(group):

@@ -9,6 +9,7 @@ import pytest
 from atelier.client import AsyncClient, Client, DeadlineExceeded, InvalidRequest
 from atelier.client.matting import MatteProgress
 from atelier.media.video import open_video
+from tests.conftest import sing
 from tests.golden.gvm.cases import CASES, FOLDER, golden
 from tests.media.test_video import cut_fast_start, empty_zip, sound_alone, truncated, write
 
@@ -51,6 +52,10 @@ def test_the_served_alpha_is_upstream_s(matte_servers, tmp_path, name):
     difference = np.abs(found[:, ::2, ::2] - cut)[~near]
     assert difference.max() <= 2e-3 + 0.5 / 255
     assert result.report["frames"] == case.facts["frames_out"]
+
+
+def test_a_request_that_asks_nothing_is_answered(server):
+    sing(server, "matte", "matte_sync")
 
 
 def test_files_have_the_whole_stem_of_the_video_and_progress_counts_frames(server, tmp_path):
