@@ -59,6 +59,10 @@ class Roll:
         self._known: dict[str, Stub] = {}
         self._missed: set[str] = set()
 
+    def models(self) -> set[str]:
+        """The models that a process was seen of."""
+        return {stub.model for stub in self._known.values()}
+
     def dead(self, ready: Collection[str]) -> list[Stub]:
         """The stubs that have died.
 

@@ -137,6 +137,8 @@ class Supervisor:
         self._watch = Watch(self.server)
         self._watch.begin()
         self._look()
+        if unseen := self._watch.unseen():
+            self._on_event(f"No process is seen of {', '.join(unseen)}: canaries alone tell whether they live.")
         self._state, self._ready_at = "ready", time.monotonic()
 
     def _look(self) -> None:

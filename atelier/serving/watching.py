@@ -74,6 +74,13 @@ class Watch:
         for bird in self._canaries:
             bird.start()
 
+    def unseen(self) -> list[str]:
+        """Ready Python models without a process to be seen: it died at once, or the system does not show them."""
+        python = {
+            model.name for model in self._server.models if model.backend == "python" and model.name in self._asked
+        }
+        return sorted(python - self._roll.models())
+
     def end(self) -> None:
         """Send no more canaries."""
         for bird in self._canaries:

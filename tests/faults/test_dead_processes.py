@@ -73,6 +73,7 @@ def test_a_killed_stub_is_noticed_and_the_service_comes_back(serve):
     assert status == 0
     assert f"The process {victim} of the model 'moody' (moody_0_0) has died. The server is started anew." in errors
     assert "The server is ready again." in errors
+    assert "No process is seen" not in errors
 
 
 def test_under_an_orchestrator_it_exits(serve):
