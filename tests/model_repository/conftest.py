@@ -21,7 +21,15 @@ def export(checkpoint, repository, target="onnx", precision="fp32"):
     assert run.returncode == 0, run.stderr
     if not (repository / "inpaint").exists():
         shutil.copytree(REPOSITORY / "inpaint", repository / "inpaint")
+    for file in (repository / "lama").rglob("*.pbtxt"):
+        file.write_text(without_warm_up(file.read_text("utf-8")), "utf-8")
     return repository
+
+
+def without_warm_up(config):
+    """On a CPU it takes most of a start, and a size costs hardly more the first time than later."""
+    before, _, after = config.partition("model_warmup [")
+    return before + after.partition("\n]\n")[2]
 
 
 @pytest.fixture(scope="session")
