@@ -138,7 +138,7 @@ def living(group):
 
 
 def test_what_outlasts_the_time_at_the_end_is_ended(start):
-    server = start("diffusers", exit_timeout=1)
+    server = start("diffusers", exit_timeout=1, sizes="192*128", size="192*128")
     with Client(server.grpc_url) as client:
         progress = iter(client.generate("a cat", sample_steps=1000, frame_num=121))  # minutes, on any machine
         while next(progress).stage != "denoising":
