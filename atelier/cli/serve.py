@@ -13,7 +13,8 @@ from rich.table import Column, Table
 from atelier import access
 from atelier.cli import serve_options as given
 from atelier.serving import checkout
-from atelier.serving.launcher import LaunchError, ModelState, Server, is_harmless
+from atelier.serving.launcher import LaunchError, ModelState, Server
+from atelier.serving.log_lines import is_harmless
 from atelier.serving.options import ENOUGH_SHARED_MEMORY, ServerOptions, free_shared_memory
 from atelier.serving.supervisor import Supervisor
 

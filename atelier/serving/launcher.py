@@ -18,31 +18,16 @@ from types import TracebackType
 
 from atelier import access
 from atelier.errors import InvalidInput
-from atelier.serving import beats, checkout, doors, draining, embedded, leftovers, repository
+from atelier.serving import beats, checkout, doors, draining, embedded, leftovers, log_lines, repository
 from atelier.serving.administration import Administration
-from atelier.serving.options import ServerOptions, command, has_gpu, known_flags, with_profile
+from atelier.serving.options import ServerOptions, command, known_flags, with_profile
 
 LOG_LINES = 5000
 
 OWN_START = 60.0
 """Seconds that the server is given to start, besides the time that a model is given to load."""
 
-HARMLESS = (
-    "CudaDriverHelper has not been initialized",
-    "CUDA driver version is insufficient for CUDA runtime version",
-    "no pinned memory pool",
-)
-"""What a server that was built with CUDA calls errors and warnings on a machine without a GPU."""
-
-LAST_WORDS = (" E ", "error", "terminate called", "what():")
-"""What the lines have in them that tell why a server did not come up."""
-
 _NUMBERS = itertools.count(1)
-
-
-def is_harmless(line: str) -> bool:
-    """Whether a line of the server's log tells of nothing that is wrong here."""
-    return not has_gpu() and any(words in line for words in HARMLESS)
 
 
 class LaunchError(RuntimeError):
@@ -212,7 +197,7 @@ class Server:
             if not self.is_alive():
                 if self._pump is not None:
                     self._pump.join(5)  # its last words may still be in the pipe
-                raise LaunchError(f"The server ended while it started: {self._last_error()}")
+                raise LaunchError(f"The server ended while it started: {log_lines.last_words(self._lines)}")
             index = self.administration.index()
             states = {entry["name"]: entry for entry in index or () if entry.get("state")}
             failed = self._failures(states)
@@ -223,13 +208,13 @@ class Server:
                 self._keys = access.publish((self.options.http_port, self.options.grpc_port), self.options.admin_key)
                 return
             time.sleep(0.05)
-        raise LaunchError(f"The server was not ready after {timeout:.0f} s: {self._last_error()}")
+        raise LaunchError(f"The server was not ready after {timeout:.0f} s: {log_lines.last_words(self._lines)}")
 
     def _failures(self, states: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
         """Why models did not load. Of an ensemble whose step did not load the index says nothing, ever."""
         tried = {name: entry for name, entry in states.items() if name in self._load}
         failed = {
-            name: _one_line(entry.get("reason", ""))
+            name: log_lines.one_line(entry.get("reason", ""))
             for name, entry in tried.items()
             if entry["state"] not in ("READY", "LOADING")
         }
@@ -386,11 +371,6 @@ class Server:
                 except Exception:  # a full disk, a closed pipe: were the log read no more, the server would stand still
                     self._on_line = None
 
-    def _last_error(self) -> str:
-        lines = [line for line in self._lines if not is_harmless(line)]
-        errors = [line for line in lines if any(word in line for word in LAST_WORDS)]
-        return (errors or lines or ["it wrote nothing"])[-1]
-
 
 _PRCTL = ctypes.CDLL(None).prctl  # before there are threads: the child must not wait for a lock that one of them held
 
@@ -398,8 +378,3 @@ _PRCTL = ctypes.CDLL(None).prctl  # before there are threads: the child must not
 def _die_with_parent() -> None:
     """Runs in the child before the program: SIGTERM when the parent's thread ends (``PR_SET_PDEATHSIG`` is 1)."""
     _PRCTL(1, signal.SIGTERM)
-
-
-def _one_line(reason: str) -> str:
-    """The first sentence of a load error: the Python backend appends where it was raised."""
-    return " ".join(reason.split("\n\nAt:")[0].split())
