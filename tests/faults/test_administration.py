@@ -1,5 +1,6 @@
 """What the server keeps from those without its key, and names that are no names."""
 
+import json
 import stat
 import urllib.error
 import urllib.request
@@ -176,3 +177,26 @@ def test_a_folder_that_others_can_write_is_not_believed(tmp_path, monkeypatch):
 def test_an_unknown_model_is_said_without_a_path(server):
     with Client(server.grpc_url) as client, pytest.raises(ServerError, match="unknown model"):
         client.infer("nobody", {"MOOD": strings(b"fine")})
+
+
+def test_a_region_is_found_by_its_whole_name_alone(server):
+    """Whoever may ask a model may name a region; its name, which nobody is told without the key, is the secret."""
+    with Client(server.grpc_url, shared_memory=True) as client:
+        client.infer("echo", {"UINT8": np.full((1, 1000, 1000), 7, np.uint8)}, outputs={"UINT8": None})
+        (region,) = server.administration._json("/v2/systemsharedmemory/status", None)
+        name = region["name"]
+        assert len(name.rpartition("_")[2]) >= 16 or len(name) >= 32, name
+        for guess in (name[:-1], f"{name}x", f"../{name}", "atelier_client", ""):
+            body = {
+                "inputs": [
+                    {
+                        "name": "UINT8",
+                        "datatype": "UINT8",
+                        "shape": [1, 1000, 1000],
+                        "parameters": {"shared_memory_region": guess, "shared_memory_byte_size": 1_000_000},
+                    }
+                ]
+            }
+            code, words = status(server, "POST", "/v2/models/echo/infer", {}, json.dumps(body).encode())
+            assert code >= 400, guess
+            assert name in guess or name not in words
