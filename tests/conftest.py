@@ -7,7 +7,7 @@ import shutil
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,19 @@ def server_options(*repositories: Path, **changes: object) -> ServerOptions:
     http, grpc, metrics = free_ports(3)
     ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics}
     return ServerOptions(repositories=repositories, **{**ports, "exit_timeout": 10, **changes})  # type: ignore[arg-type]
+
+
+@contextmanager
+def served(options: ServerOptions) -> Iterator[Server]:
+    """A server until the block ends. It is killed then: to unload its models would take it seconds each.
+
+    How servers end when they are asked to is tested in ``tests/serving`` and ``tests/faults``.
+    """
+    with Server(options) as server:
+        try:
+            yield server
+        finally:
+            server.kill()
 
 
 def asking(server: Server, path: str) -> urllib.request.Request:
@@ -136,7 +149,7 @@ class Running:
             while len(self._servers) >= self._most:
                 self._servers.pop(next(iter(self._servers)))[1].close()
             stack = ExitStack()
-            self._servers[key] = stack.enter_context(Server(server_options(*repositories, **changes))), stack
+            self._servers[key] = stack.enter_context(served(server_options(*repositories, **changes))), stack
         return self._servers[key][0]
 
     def close(self) -> None:
@@ -152,7 +165,7 @@ def launch() -> Iterator[Callable[..., Server]]:
     with ExitStack() as stack:
 
         def start(*repositories: Path, **changes: object) -> Server:
-            return stack.enter_context(Server(server_options(*repositories, **changes)))
+            return stack.enter_context(served(server_options(*repositories, **changes)))
 
         yield start
 
@@ -176,7 +189,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """The checkout's own repositories with the bundled artefact."""
-    with Server(server_options(ROOT / "model_repository", ROOT / "ensembles")) as started:
+    with served(server_options(ROOT / "model_repository", ROOT / "ensembles")) as started:
         yield started
 
 

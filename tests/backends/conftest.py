@@ -17,7 +17,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from atelier.access import HTTP_HEADER
 from atelier.serving import embedded
 from atelier.serving.launcher import Server
-from tests.conftest import server_options
+from tests.conftest import served, server_options
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -153,7 +153,7 @@ def completing(launch: Callable[..., Server], tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="package")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
     folder = tmp_path_factory.mktemp("backends")
-    with Server(server_options(folder)) as server:
+    with served(server_options(folder)) as server:
         made = Models(folder, server)
         yield made
         made.client.close()

@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from atelier.serving.launcher import Server
 from atelier.serving.options import free_ports
-from tests.conftest import ROOT, server_options
+from tests.conftest import ROOT, served, server_options
 
 SHM = Path("/dev/shm")
 LISTS = {"long": "lama_inference:longtasks", "short": "lama_inference:shorttasks"}
@@ -151,5 +150,5 @@ def bridge(queues, server, tmp_path):
 @pytest.fixture
 def own_server():
     """A Triton that a test may kill."""
-    with Server(server_options(ROOT / "model_repository", models=("lama",))) as started:
+    with served(server_options(ROOT / "model_repository", models=("lama",))) as started:
         yield started
