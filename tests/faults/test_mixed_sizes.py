@@ -7,7 +7,7 @@ from perf.soak_traffic import pages
 from tests.conftest import ROOT
 from tests.faults.test_clients import MIB, resident, shared_memory
 
-SIZES = 10
+SIZES = 6
 ROUNDS = 4
 
 
@@ -32,4 +32,4 @@ def test_memory_is_flat_after_a_warm_up(server):
         for _ in range(ROUNDS):
             each_once()
         assert shared_memory(server) == segments
-        assert resident(server) < memory + 48 * MIB
+        assert resident(server) < memory + 24 * MIB

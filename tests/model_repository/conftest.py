@@ -38,11 +38,11 @@ def golden_servers(tmp_path_factory):
     repositories, running = {}, Running()
 
     def start(checkpoint, profile=None, precision="fp32"):
-        key = (checkpoint, profile, precision)
+        target = "torchscript" if profile == "torchscript" else "onnx"
+        key = (checkpoint, target, precision)
         if key not in repositories:
             folder = tmp_path_factory.mktemp("golden") / "repository"
-            export(CHECKPOINTS[checkpoint], folder, "torchscript" if profile == "torchscript" else "onnx", precision)
-            repositories[key] = folder
+            repositories[key] = export(CHECKPOINTS[checkpoint], folder, target, precision)
         return running(repositories[key], profile=profile)
 
     yield start
