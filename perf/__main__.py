@@ -8,33 +8,32 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from atelier.client import AtelierError
 from atelier.errors import InvalidInput
-from atelier.generation.loading import LoadOptions
 from atelier.generation.sizes import STRIDE, nearest_frame_nums
 from atelier.serving.launcher import LaunchError
-from perf import (
-    batching,
-    compositing,
-    generation,
-    generation_options,
-    lama,
-    matting,
-    matting_length,
-    regions,
-    report,
-    runtimes,
-    serving,
-    soak,
-    sweep,
-    tune,
-)
-from perf.command_line import names_of, numbers, run, shares_of
+from perf import report
+from perf.command_line import Later, names_of, numbers, run, shares_of
 from perf.measure import BenchmarkError
+
+# What benchmarks need, PyTorch among it, takes seconds to import: each command imports its own.
+batching = Later("perf.batching")
+compositing = Later("perf.compositing")
+generation = Later("perf.generation")
+generation_options = Later("perf.generation_options")
+lama = Later("perf.lama")
+matting = Later("perf.matting")
+matting_length = Later("perf.matting_length")
+regions = Later("perf.regions")
+runtimes = Later("perf.runtimes")
+serving = Later("perf.serving")
+soak = Later("perf.soak")
+sweep = Later("perf.sweep")
+tune = Later("perf.tune")
 
 app = typer.Typer(
     name="python -m perf",
@@ -157,9 +156,16 @@ def generation_command(
 ) -> None:
     """What adapters cost and the first-block cache brings: OUTPUT/generation-SIZE.{json,md}."""
     _check_video(size, frames)
-    device = LoadOptions(device=device).device  # auto is a GPU, or none
+    device = _device(device)
     settings = generation.Settings(size, frame_size, frames, steps, rank, threshold, device, bfloat16, threads, rounds)
     run(f"generation-{size}", output, lambda progress: generation.measure(settings, progress), generation.markdown)
+
+
+def _device(name: str) -> str:
+    """PyTorch's name; ``auto`` is a GPU, or none."""
+    from atelier.generation.loading import LoadOptions
+
+    return LoadOptions(device=name).device
 
 
 def _check_video(size: str, frames: int) -> None:
@@ -177,9 +183,9 @@ def generation_options_command(
     frames: Annotated[int, typer.Option(min=1, help="Of the video, 4n + 1.")] = 13,
     steps: Annotated[int, typer.Option(min=1, help="Of denoising.")] = 20,
     rounds: Annotated[int, typer.Option(min=1, help="Timed videos of each; the median counts.")] = 3,
-    variants: Annotated[str, typer.Option(help="Ways of holding the network, with commas between.")] = ",".join(
-        generation_options.VARIANTS
-    ),
+    variants: Annotated[
+        str, typer.Option(help="Ways of holding the network, with commas between.", show_default="all")
+    ] = "",
     device: Annotated[str, typer.Option(help="PyTorch's name; auto: a GPU where there is one.")] = "auto",
     bfloat16: Annotated[bool, typer.Option(help="Text encoder and transformer in bfloat16.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="Of PyTorch.")] = report.cores(),
@@ -187,8 +193,8 @@ def generation_options_command(
 ) -> None:
     """Memory and speed of every way of holding Wan: OUTPUT/generation-options-SIZE.{json,md}."""
     _check_video(size, frames)
-    names = names_of("--variants", variants, generation_options.VARIANTS)
-    device = LoadOptions(device=device).device  # auto is a GPU, or none
+    names = names_of("--variants", variants or ",".join(generation_options.VARIANTS), generation_options.VARIANTS)
+    device = _device(device)
     settings = generation_options.Settings(size, frame_size, frames, steps, names, device, bfloat16, threads, rounds)
     run(
         f"generation-options-{size}",
@@ -205,9 +211,7 @@ def compositing_command(
         int | None, typer.Option(min=64, max=2048, help="Side of the crop; by size without it.")
     ] = None,
     steps: Annotated[str, typer.Option(help="Of denoising, each measured by itself; by size without them.")] = "",
-    variants: Annotated[str, typer.Option(help="Ways of holding FLUX, with commas between.")] = ",".join(
-        compositing.VARIANTS
-    ),
+    variants: Annotated[str, typer.Option(help="Ways of holding FLUX, with commas between.", show_default="all")] = "",
     device: Annotated[str, typer.Option(help="PyTorch's name; auto: a GPU where there is one.")] = "auto",
     checkpoints: Annotated[Path | None, typer.Option(help="A folder with flux-fill and flux-redux in it.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timed pictures of each; the median counts.")] = 3,
@@ -215,15 +219,16 @@ def compositing_command(
     output: Output = report.RESULTS,
 ) -> None:
     """Memory and speed of every way of holding FLUX.1-Fill: OUTPUT/compositing-SIZE.{json,md}."""
-    device = LoadOptions(device=device).device  # auto is a GPU, or none
-    size = size or ("tiny" if device == "cpu" else "full")
-    if size not in ("tiny", "full"):
+    if size not in ("", "tiny", "full"):
         raise typer.BadParameter("accepted: tiny, full", param_hint="--size")
-    resolution = resolution or (128 if size == "tiny" else 1024)
-    if resolution % 16:
+    if resolution is not None and resolution % 16:
         raise typer.BadParameter("multiples of 16 are accepted", param_hint="--resolution")
-    counts = numbers("--steps", steps or ("4" if size == "tiny" else "28,50"), range(1, 201), "1 to 200")
-    names = names_of("--variants", variants, compositing.VARIANTS)
+    counts = numbers("--steps", steps, range(1, 201), "1 to 200") if steps else ()
+    device = _device(device)
+    size = size or ("tiny" if device == "cpu" else "full")
+    resolution = resolution or (128 if size == "tiny" else 1024)
+    counts = counts or ((4,) if size == "tiny" else (28, 50))
+    names = names_of("--variants", variants or ",".join(compositing.VARIANTS), compositing.VARIANTS)
     settings = compositing.Settings(size, resolution, counts, names, device, threads, rounds)
     run(
         f"compositing-{size}",
@@ -374,7 +379,7 @@ def all_command(output: Output = report.RESULTS) -> None:
     sweep_command(ModelName.inpaint, concurrencies="1,2,4", shares="60,90", seconds=6, windows=5, output=output)
 
 
-def _serving(settings: serving.Settings, output: Path) -> None:
+def _serving(settings: Any, output: Path) -> None:
     run(f"serving-{settings.size}", output, lambda progress: serving.measure(settings, progress), serving.markdown)
 
 

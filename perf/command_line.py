@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,23 @@ def run(
     for file in report.write(document, text, output, name):
         console.print(f"wrote {file}", soft_wrap=True)
     return document
+
+
+class Later:
+    """A module that is imported when something of it is first asked for.
+
+    Not the library's ``LazyLoader``: its modules stand in ``sys.modules`` meanwhile, and are run when others look
+    there, PyTorch among them, in the midst of an import.
+
+    Args:
+        name: of the module, in full.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(import_module(self._name), attribute)
 
 
 def numbers(option: str, text: str, accepted: Iterable[int], words: str) -> tuple[int, ...]:

@@ -11,8 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from perf.measure import Summary
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -26,6 +24,8 @@ def cores() -> int:
 
 def machine() -> dict[str, Any]:
     """What the times depend on, and nothing that tells whose machine it is."""
+    import torch  # seconds, which a command that is refused does not wait for
+
     return {
         "cpu": _field(Path("/proc/cpuinfo"), "model name") or platform.machine(),
         "cores": cores(),
