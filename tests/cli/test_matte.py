@@ -78,7 +78,7 @@ def test_names_keep_their_whole_stem_and_a_folder_of_pictures_is_a_clip(url, tmp
 
 
 def test_what_was_interrupted_goes_on_and_ends_as_if_it_had_not_been(url, tmp_path):
-    video = write(tmp_path / "long.mkv", 240)
+    video = write(tmp_path / "long.mkv", 160)
     options = ["--url", url, *SMALL, "--decode-chunk-size", "4"]
     arguments = [str(ATELIER), "matte", str(video), "-o", str(tmp_path / "out"), *options]
     with subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
@@ -90,7 +90,7 @@ def test_what_was_interrupted_goes_on_and_ends_as_if_it_had_not_been(url, tmp_pa
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     kept = {path: path.stat().st_mtime_ns for path in sorted((tmp_path / "out" / "long").glob("*.png"))}
-    assert 10 <= len(kept) < 240
+    assert 10 <= len(kept) < 160
     assert not list((tmp_path / "out").rglob("*.partial"))
 
     again = atelier("matte", video, "-o", tmp_path / "out", *options)
@@ -102,7 +102,7 @@ def test_what_was_interrupted_goes_on_and_ends_as_if_it_had_not_been(url, tmp_pa
     whole = atelier("matte", video, "-o", tmp_path / "whole", *options)
     assert whole.returncode == 0, whole.stderr
     found, expected = (pictures(tmp_path / folder / "long") for folder in ("out", "whole"))
-    assert len(found) == len(expected) == 240
+    assert len(found) == len(expected) == 160
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
