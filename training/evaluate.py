@@ -56,18 +56,16 @@ class Amount:
         pages: of every category.
         masks: of every kind, for every photograph.
         side: pixels of the pages; photographs are cut to it.
-        slow: pictures of a category that slow methods are tried on.
-        slow_every: one of so many categories is such a one.
+        slow: pictures of every category that slow methods are tried on.
     """
 
     pages: int
     masks: int
     side: int
     slow: int
-    slow_every: int = 1
 
 
-QUICK_AMOUNT = Amount(pages=4, masks=1, side=256, slow=1, slow_every=5)
+QUICK_AMOUNT = Amount(pages=4, masks=1, side=256, slow=1)
 
 
 @dataclass
@@ -79,27 +77,22 @@ class Judged:
 
 
 def judge(
-    cases: Iterable[Case], contestants: Mapping[str, Method], amount: Amount, on_case: Callable[[Case], None]
+    cases: Iterable[Case], contestants: Mapping[str, Method], slow: int, on_case: Callable[[Case], None]
 ) -> Judged:
     """Fill every hole with every method.
 
     Args:
         cases: the pictures.
         contestants: the methods, by name.
-        amount: says which pictures slow methods are tried on.
+        slow: pictures of every category that slow methods are tried on.
         on_case: told each picture when it is done.
 
     Raises:
         EvaluationError: a method changed pixels outside a hole.
     """
     judged = Judged()
-    seen: dict[str, list[str]] = {}  # categories, in the order in which they came, by group
     for case in cases:
-        categories = seen.setdefault(case.group, [])
-        if case.category not in categories:
-            categories.append(case.category)
-        slow = categories.index(case.category) % amount.slow_every == 0 and case.is_among(amount.slow)
-        chosen = {name: method for name, method in contestants.items() if slow or not method.slow}
+        chosen = {name: method for name, method in contestants.items() if not method.slow or case.is_among(slow)}
         painted = {name: methods.paint(method, case.picture, case.mask) for name, method in chosen.items()}
         outcome = measure(case, painted)
         judged.outcomes.append(outcome)
@@ -246,7 +239,7 @@ def evaluate(
     def told(case: Case) -> None:
         progress.update(task, advance=1, description=f"{case.group}, {case.category}")
 
-    judged = judge(cases(), contestants, amount, told)
+    judged = judge(cases(), contestants, amount.slow, told)
     file = checkpoint_file(checkpoint)
     document = {
         "benchmark": "quality",

@@ -98,13 +98,12 @@ def _forms(document: Mapping[str, Any]) -> list[str]:
         title = document["methods"][form["method"]]
         rows.append([title, form["group"], str(form["pictures"]), f"{form['psnr']:.2f}", f"{gain} ({worst} – {best})"])
     headings = ["", "on", "pictures", "PSNR", "difference on the same pictures: mean (worst – best)"]
-    slow, every = document["settings"]["slow"], document["settings"].get("slow_every", 1)
-    of = "every category" if every == 1 else f"one category of {every}"
+    slow = document["settings"]["slow"]
     return [
         "The figures above are of the checkpoint in PyTorch, in float32, which sees the whole picture at once. Here "
         "are other forms of it, beside that one. On a CPU, ONNX Runtime computes a half-precision graph in float32, "
         "with weights that were rounded to half precision; PyTorch computes it in half precision, so slowly that it "
-        f"was done for {slow} picture(s) of {of}.",
+        f"was done for {slow} picture(s) of every category.",
         report.table(headings, rows),
     ]
 
