@@ -149,5 +149,8 @@ class Client:
             task.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
         await self._client.close()
+        # Tasks of gRPC's own, of calls that have just ended: it says so on stderr where the loop goes away before them.
+        if left := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(left, timeout=1)
         # Looking up a host name leaves a thread in the loop's own pool.
         await self._loop.shutdown_default_executor()
