@@ -20,6 +20,7 @@ from atelier import access
 from atelier.errors import InvalidInput
 from atelier.serving import beats, checkout, doors, draining, embedded, leftovers, log_lines, repository
 from atelier.serving.administration import Administration
+from atelier.serving.locked import LockedFile
 from atelier.serving.options import ServerOptions, command, known_flags, with_profile
 
 LOG_LINES = 5000
@@ -76,8 +77,8 @@ class Server:
         self._lines: deque[str] = deque(maxlen=LOG_LINES)
         self._process: subprocess.Popen[str] | None = None
         self._pump: threading.Thread | None = None
-        self._scratch: leftovers.Held | None = None
-        self._hold: leftovers.Held | None = None
+        self._scratch: leftovers.Scratch | None = None
+        self._hold: LockedFile | None = None
         self._keys: list[Path] = []
         self.administration = Administration(self.http_url, options.admin_key)
         self._models = repository.discover(options.repositories, options.profile)
@@ -139,7 +140,7 @@ class Server:
         leftovers.sweep()
         try:
             self._hold = leftovers.hold_regions(self._prefix)
-            self._scratch = leftovers.scratch_folder()
+            self._scratch = leftovers.Scratch()
             self._start(self._scratch.path)
         except OSError as error:
             self._clean_up()
@@ -153,7 +154,7 @@ class Server:
         binary, environment, folders = self._binary(scratch)
         repositories = []
         for number, repository_folder in enumerate(self.options.repositories):
-            link = scratch / f"repository-{number}"  # a plain path: see scratch_folder
+            link = scratch / f"repository-{number}"  # a plain path: see leftovers.Scratch
             link.symlink_to(repository_folder.resolve())
             repositories.append(link)
         flags = known_flags(binary, environment)
@@ -307,9 +308,9 @@ class Server:
     def _clean_up(self) -> None:
         access.withdraw(self._keys, self.options.admin_key)
         leftovers.remove_regions(self._prefix)
-        for held in (self._scratch, self._hold):
-            if held is not None:
-                held.remove()
+        for kept in (self._scratch, self._hold):
+            if kept is not None:
+                kept.remove()
 
     def _choose_models(self) -> tuple[list[str], dict[str, str]]:
         """The models to load, and what each of the others lacks."""

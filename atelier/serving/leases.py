@@ -6,18 +6,17 @@ the operating system lets the lock go when the caller releases it, and when its 
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import re
 import tempfile
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+
+from atelier.serving.locked import LockedFile, is_locked
 
 LEASE = "atelier_lease"
 """Parameter of a request: the lease that its caller, another model, holds while it waits."""
@@ -35,13 +34,10 @@ class Lease:
 
     def __init__(self) -> None:
         self.name = uuid.uuid4().hex
-        self._file = _file(self.name)
-        self._descriptor: int | None = None
-        self._lock = threading.Lock()
+        self._held: LockedFile | None = None
 
     def __enter__(self) -> Lease:
-        self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        self._held = LockedFile(_file(self.name))
         return self
 
     def __exit__(
@@ -72,36 +68,20 @@ class Lease:
 
     def release(self) -> None:
         """Nobody waits any more. May be called from any thread, and again."""
-        with self._lock:
-            descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            self._file.unlink(missing_ok=True)
-            os.close(descriptor)
+        if self._held is not None:
+            self._held.remove()
 
 
 def is_held(name: str) -> bool:
     """Whether a lease of this name is held; a name that is none is not."""
-    if not re.fullmatch(r"[0-9a-f]{32}", name):
-        return False
-    try:
-        descriptor = os.open(_file(name), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
+    return re.fullmatch(r"[0-9a-f]{32}", name) is not None and is_locked(_file(name)) is True
 
 
 def sweep() -> None:
-    """Remove this user's leases whose holders were killed; one that is younger than a minute may not be locked yet."""
-    for file in Path(tempfile.gettempdir()).glob(f"atelier-lease-{os.getuid()}-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - file.lstat().st_mtime > 60 and not is_held(file.name.rpartition("-")[2]):
-                file.unlink()
+    """Remove this user's leases whose holders were killed."""
+    for file in Path(tempfile.gettempdir()).glob(f"{_file('').name}*"):
+        if is_locked(file) is False:
+            file.unlink(missing_ok=True)
 
 
 def _file(name: str) -> Path:

@@ -1,25 +1,23 @@
 """What a server keeps outside its process, and how it is found again when its launcher was killed.
 
 Shared memory and scratch folders carry their launcher's PID namespace and number in their names, so that the next
-launcher removes what nobody owns any more, and nothing else: containers may share ``/dev/shm`` or ``/tmp``. A number
-of another namespace says nothing here, and a container that is started again in its pod has a new one: a locked file
-tells, which the operating system lets go however its holder ends.
+launcher removes what nobody owns any more, and nothing else: containers may share ``/dev/shm`` or ``/tmp``. A
+container that is started again in its pod has another namespace: for it there is a locked file, too.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from atelier.owners import is_gone, owner
 from atelier.serving import leases
+from atelier.serving.locked import LockedFile, is_locked
 
 SHARED_MEMORY = Path("/dev/shm")
 REGIONS = "atelier_py_"
@@ -28,6 +26,7 @@ SEGMENTS = "atelier_client_"
 FOLDERS = "atelier-server-"
 LOCK = "lock"
 """End of the name of the file that is locked for as long as its owner lives."""
+_LOCKS = re.compile(rf"({REGIONS}\d+_\d+_\d+_){LOCK}")
 
 
 def region_prefix(number: int) -> str:
@@ -35,62 +34,30 @@ def region_prefix(number: int) -> str:
     return f"{REGIONS}{owner()}_{number}_"
 
 
-class Held:
-    """Something that is removed by the next launcher, once this process has ended.
+def hold_regions(prefix: str) -> LockedFile:
+    """Say that the shared memory of this prefix is in use, until the file is removed or this process ends."""
+    return LockedFile(SHARED_MEMORY / f"{prefix}{LOCK}")
 
-    Args:
-        path: a folder of its own; or the begin of the names of what is held.
-        lock: the file that says so.
+
+class Scratch:
+    """A new folder, which the next launcher removes where this process did not.
+
+    Its path is plain ASCII without blanks, whatever ``TMPDIR`` says: the Python backend gives its stubs a command line
+    that is split at blanks, and decodes paths as ASCII.
 
     Attributes:
-        path: as given.
+        path: of it.
     """
 
-    def __init__(self, path: Path, lock: Path) -> None:
-        self.path, self._lock = path, lock
-        # Locked under another name: one that found it before it is locked would take it for free.
-        aside = lock.with_name(f"atelier_new_{uuid.uuid4().hex}")
-        self._descriptor = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        aside.rename(lock)
+    def __init__(self) -> None:
+        parent = Path(tempfile.gettempdir())
+        self.path = Path(tempfile.mkdtemp(prefix=f"{FOLDERS}{owner()}_", dir=parent if _plain(parent) else "/tmp"))
+        self._lock = LockedFile(self.path / LOCK)
 
     def remove(self) -> None:
-        """Remove it; nothing on the second call."""
-        if self._descriptor >= 0:
-            shutil.rmtree(self.path, ignore_errors=True)
-            self._lock.unlink(missing_ok=True)
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-def _is_free(lock: Path) -> bool:
-    """Whether the owner of something has ended; not where there is no such file, or it is another user's."""
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-
-
-def hold_regions(prefix: str) -> Held:
-    """Say that the shared memory of this prefix is in use, until it is removed or this process ends."""
-    return Held(SHARED_MEMORY / prefix, SHARED_MEMORY / f"{prefix}{LOCK}")
-
-
-def scratch_folder() -> Held:
-    """A new folder whose path is plain ASCII without blanks, whatever ``TMPDIR`` says.
-
-    The Python backend gives its stubs a command line that is split at blanks, and decodes paths as ASCII.
-    """
-    parent = Path(tempfile.gettempdir())
-    folder = Path(tempfile.mkdtemp(prefix=f"{FOLDERS}{owner()}_", dir=parent if _plain(parent) else "/tmp"))
-    return Held(folder, folder / LOCK)
+        """Remove it, with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.remove()
 
 
 def _plain(path: Path) -> bool:
@@ -124,14 +91,14 @@ def sweep() -> None:
         with contextlib.suppress(OSError):
             segment.unlink()
     for region in _own(REGIONS):
-        if region.name.endswith(f"_{LOCK}") and _is_free(region):
-            remove_regions(region.name.removesuffix(LOCK))
+        if (found := _LOCKS.fullmatch(region.name)) and is_locked(region) is False:
+            remove_regions(found[1])
             region.unlink(missing_ok=True)
         elif is_gone(region.name.removeprefix(REGIONS)):
             with contextlib.suppress(OSError):
                 region.unlink()
     for parent in {Path(tempfile.gettempdir()), Path("/tmp")}:
         for folder in parent.glob(f"{FOLDERS}*"):
-            if is_gone(folder.name.removeprefix(FOLDERS)) or _is_free(folder / LOCK):
+            if is_gone(folder.name.removeprefix(FOLDERS)) or is_locked(folder / LOCK) is False:
                 shutil.rmtree(folder, ignore_errors=True)
     leases.sweep()
