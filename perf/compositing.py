@@ -12,20 +12,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from rich.progress import Progress
 
 from atelier.compositing.jobs import Placement, StageReport, SynthesisJob
-from atelier.compositing.neural.synthesis import NeuralSynthesizer
 from atelier.compositing.settings import SynthesizerSettings
 from atelier.errors import InvalidInput
 from atelier.media.boxes import Box
 from perf import report
-from perf.lama import run_export
+from perf.exporter import run_export
 from perf.measure import BenchmarkError
+
+if TYPE_CHECKING:
+    from atelier.compositing.neural.synthesis import NeuralSynthesizer
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -135,6 +136,10 @@ def _in_a_process(checkpoints: Path, variant: str, settings: Settings) -> dict[s
 
 def _answer() -> None:
     """In that process: load, make pictures, and print what they took as JSON."""
+    import torch  # here, as the process that asks needs neither and would wait for them
+
+    from atelier.compositing.neural.synthesis import NeuralSynthesizer
+
     question = json.load(sys.stdin)
     settings, folder = Settings(**question["settings"]), Path(question["checkpoints"])
     torch.set_num_threads(settings.threads)

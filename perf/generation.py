@@ -23,7 +23,7 @@ from atelier.generation.names import original_name
 from atelier.generation.pipeline import GenerationPipeline
 from atelier.generation.settings import GenerationSettings
 from perf import report
-from perf.lama import run_export
+from perf.exporter import run_export
 from perf.measure import PAUSE, interleave, ratios, summarise
 
 PLAIN, ADAPTER, CACHE = "plain", "adapter", "first-block cache"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from atelier.inpainting import load_generator
+from atelier.inpainting.checkpoint import checkpoint_file
 from atelier.serving import checkout
 from atelier.serving.launcher import Server
-from atelier.serving.options import CPU_PROFILE, DEFAULT_PROFILE, ServerOptions, free_ports
-from perf.measure import BenchmarkError
+from atelier.serving.options import CPU_PROFILE, DEFAULT_PROFILE
+from export.artefact import sha256
+from perf.exporter import run_export
+from perf.servers import served
 
 MODEL = "lama"
 BUNDLED = checkout.root() / "weights" / "lama-mini"
@@ -70,7 +73,7 @@ class Pictures:
 
 @contextmanager
 def subject(size: str, *, threads: int, seed: int) -> Iterator[Subject]:
-    """A checkpoint and its artefact, made by the exporter's own commands; gone afterwards.
+    """A checkpoint and its artefact, the bundled ones or made by the exporter's own commands; gone afterwards.
 
     The served model has the configurations that are shipped, and beside them the number of the runtime's threads.
 
@@ -86,8 +89,9 @@ def subject(size: str, *, threads: int, seed: int) -> Iterator[Subject]:
         made = Subject(BUNDLED if size == "mini" else Path(folder) / "checkpoint", Path(folder) / "repository")
         if size != "mini":
             run_export("synthetic", MODEL, f"--size={size}", f"--output={made.checkpoint}", f"--seed={seed}")
-        # Not verified there: benchmarks compare the outputs on what they measure.
-        run_export(MODEL, f"--checkpoint={made.checkpoint}", f"--repository={made.repository}", "--no-verify")
+        if not _copy_bundled(made):
+            # Not verified there: benchmarks compare the outputs on what they measure.
+            run_export(MODEL, f"--checkpoint={made.checkpoint}", f"--repository={made.repository}", "--no-verify")
         for profile, backend in BACKENDS.items():
             with made.config(profile).open("a", encoding="utf-8") as config:
                 for name in THREADS[backend]:
@@ -95,12 +99,23 @@ def subject(size: str, *, threads: int, seed: int) -> Iterator[Subject]:
         yield made
 
 
-def run_export(*arguments: str) -> None:
-    """Run ``python -m export``: in a process of its own, so that it leaves no threads or memory in this one."""
-    command = [sys.executable, "-m", "export", *arguments]
-    run = subprocess.run(command, cwd=checkout.root(), capture_output=True, text=True, check=False)
-    if run.returncode:
-        raise BenchmarkError(f"The exporter failed: {' '.join(run.stderr.split())}")
+def _copy_bundled(made: Subject) -> bool:
+    """Take the artefact that is shipped, if it is of this checkpoint: what is measured is what is served."""
+    home = checkout.root() / "model_repository" / MODEL
+    artefact = home / "1" / made.onnx.name
+    sidecar = artefact.with_name(f"{artefact.name}.json")
+    if not artefact.is_file() or not sidecar.is_file():
+        return False
+    facts = json.loads(sidecar.read_text(encoding="utf-8"))
+    of = facts["precision"], facts["checkpoint"]["sha256"], facts["sha256"]
+    if of != ("fp32", sha256(checkpoint_file(made.checkpoint)), sha256(artefact)):
+        return False
+    made.onnx.parent.mkdir(parents=True)
+    for file in (artefact, sidecar):
+        shutil.copy2(file, made.onnx.parent)
+    for part in ("config.pbtxt", "configs"):
+        (shutil.copytree if (home / part).is_dir() else shutil.copy2)(home / part, made.repository / MODEL / part)
+    return True
 
 
 @contextmanager
@@ -114,10 +129,7 @@ def serve(made: Subject, profile: str = CPU_PROFILE) -> Iterator[Server]:
     Raises:
         LaunchError: the server or the model did not come up.
     """
-    http, grpc, metrics = free_ports(3)
-    ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics}
-    with Server(ServerOptions((made.repository,), (MODEL,), profile, exit_timeout=10, **ports)) as server:
-        server.require_ready()
+    with served(made.repository, (MODEL,), profile) as server:
         yield server
 
 

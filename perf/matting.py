@@ -29,10 +29,11 @@ from atelier.media.video.codecs import find_codec
 from atelier.media.video.writing import VideoWriter
 from atelier.serving import checkout
 from atelier.serving.launcher import Server
-from atelier.serving.options import ServerOptions, free_ports
 from perf import report
-from perf.lama import THREADS, run_export
+from perf.exporter import run_export
+from perf.lama import THREADS
 from perf.measure import PAUSE, BenchmarkError, interleave, ratios, summarise
+from perf.servers import served
 
 EAGER, SERVED = "eager", "served"
 TITLES = {EAGER: "eager PyTorch, in this process", SERVED: "served, gRPC (ONNX Runtime)"}
@@ -183,10 +184,7 @@ def draw_clip(clip: Path, settings: Settings) -> None:
 def _serve(repository: Path) -> Iterator[Server]:
     """The embedded server with `matte` over the networks in this repository."""
     (repository / "matte").symlink_to(checkout.root() / "model_repository" / "matte")
-    http, grpc, metrics = free_ports(3)
-    ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics, "exit_timeout": 10}
-    with Server(ServerOptions((repository,), ("matte",), **ports)) as server:
-        server.require_ready()
+    with served(repository, ("matte",)) as server:
         yield server
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from rich.progress import Progress
 
 from perf import report
-from perf.lama import run_export
+from perf.exporter import run_export
 from perf.matting import Settings as Clip
 from perf.matting import draw_clip, peak_memory
 

@@ -14,10 +14,9 @@ from rich.progress import Progress
 
 from atelier.client import Client
 from atelier.serving import checkout
-from atelier.serving.launcher import Server
-from atelier.serving.options import ServerOptions, free_ports
 from perf import report
 from perf.measure import PAUSE, interleave, ratios, summarise
+from perf.servers import served
 from training import fonts, pages, quality
 from training import settings as training_settings
 from training.subjects import SERIES
@@ -59,13 +58,10 @@ def measure(settings: Settings, progress: Progress) -> dict[str, Any]:
     facts = report.machine()
     task = progress.add_task("drawing pages", total=None)
     chosen = list(_pages(settings))
-    http, grpc, metrics = free_ports(3)
-    ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics, "exit_timeout": 10}
     found: list[dict[str, Any]] = []
     repository = checkout.root() / "model_repository"
     progress.update(task, description="starting Triton", total=len(chosen))
-    with Server(ServerOptions((repository,), ("inpaint",), **ports)) as server, Client(server.grpc_url) as client:
-        server.require_ready()
+    with served(repository, ("inpaint",)) as server, Client(server.grpc_url) as client:
         release = client.status().version
         for share, sample in chosen:
             progress.update(task, description=f"{share:.0%} masked, {sample.category}")

@@ -17,10 +17,10 @@ from rich.progress import Progress
 from atelier.client import Client
 from atelier.serving import checkout
 from atelier.serving.launcher import Server
-from atelier.serving.options import ServerOptions, free_ports
 from perf import lama, report
 from perf.analyzer import Analyzer, Load
 from perf.measure import BenchmarkError
+from perf.servers import served
 
 WAYS = {
     "gRPC": ("grpc", False),
@@ -114,10 +114,7 @@ def _served(settings: Settings) -> Iterator[Server]:
             return
         if settings.size != "mini":
             raise BenchmarkError("inpaint is measured with the bundled network.")
-        http, grpc, metrics = free_ports(3)
-        ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics, "exit_timeout": 10}
-        with Server(ServerOptions((checkout.root() / "model_repository",), (settings.model,), **ports)) as server:
-            server.require_ready()
+        with served(checkout.root() / "model_repository", (settings.model,)) as server:
             yield server
 
 

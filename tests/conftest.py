@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
     from xdist.scheduler import LoadScopeScheduling
 
-    from tests.golden.gvm.serving import MatteServers
+    from tests.golden.gvm.serving import Exports, MatteServers
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -75,7 +75,7 @@ TOGETHER = {
         "faults/test_dead_processes.py",
         "faults/test_mixed_sizes.py",
     ),
-    "matte": ("model_repository/test_matte.py", "cli/test_matte.py"),
+    "matte": ("model_repository/test_matte.py", "cli/test_matte.py", "export/test_export_gvm.py"),
 }
 """Files whose tests run in one process: those that look at all of /dev/shm for what was left there, or make there what
 the others would find; and those that would export the same networks again."""
@@ -194,10 +194,18 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def matte_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MatteServers]:
+def gvm_exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    """The repository with the networks of one of GVM's golden cases: ``gvm_exports(name)``, made when asked for."""
+    from tests.golden.gvm.serving import Exports  # PyTorch is loaded for its tests alone
+
+    return Exports(tmp_path_factory.mktemp("gvm"))
+
+
+@pytest.fixture(scope="session")
+def matte_servers(gvm_exports: Exports) -> Iterator[MatteServers]:
     """``matte`` over the checkpoint of one of GVM's golden cases: ``matte_servers(name)``, asked for by each test."""
-    from tests.golden.gvm.serving import MatteServers  # PyTorch is loaded for its tests alone
+    from tests.golden.gvm.serving import MatteServers
 
     running = Running()
-    yield MatteServers(tmp_path_factory.mktemp("gvm"), running)
+    yield MatteServers(gvm_exports, running)
     running.close()

@@ -66,11 +66,12 @@ def find(checkpoint: Path, artefacts: Sequence[Path], threads: int) -> dict[str,
     cv2.setNumThreads(threads)
     generator = load_generator(checkpoint)
     name = checkpoint.resolve().name
+    network = _remembering(_network(generator))
     found = {
         TELEA: Method("Telea", lambda image, mask: cv2.inpaint(image, mask, RADIUS, cv2.INPAINT_TELEA)),
         NAVIER_STOKES: Method("Navier-Stokes", lambda image, mask: cv2.inpaint(image, mask, RADIUS, cv2.INPAINT_NS)),
-        NETWORK: Method(name, _network(generator)),
-        PAGE: Method("`inpaint`: regions, flat parts without the network", _page(_network(generator))),
+        NETWORK: Method(name, network),
+        PAGE: Method("`inpaint`: regions, flat parts without the network", _page(network)),
         HALF: Method("PyTorch, fp16, computed in half precision", _half(generator), slow=True),
     }
     for file in artefacts:
@@ -120,6 +121,18 @@ def _network(generator: LamaGenerator) -> Fill:
         return np.asarray(np.where(mask[..., None] > 0, painted, image), dtype=np.uint8)
 
     return fill
+
+
+def _remembering(fill: Fill) -> Fill:
+    """The same, but what it was given last is not computed again: ``inpaint`` shows it small pages as they are."""
+    last: list[Pixels] = []
+
+    def remembered(image: Pixels, mask: Pixels) -> Pixels:
+        if not last or not (np.array_equal(last[0], image) and np.array_equal(last[1], mask)):
+            last[:] = image.copy(), mask.copy(), fill(image, mask)
+        return last[2].copy()
+
+    return remembered
 
 
 def _page(network: Fill) -> Fill:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -123,9 +124,8 @@ class Segment:
             raise ValueError(f"the segment holds {self.size} bytes, not {size}")
         if hasattr(os, "posix_fallocate"):  # Linux; elsewhere the system grows it
             # Asked first: a machine whose /dev/shm may take all of its memory would fill it up before it refused.
-            room = os.fstatvfs(self._memory._fd)  # type: ignore[attr-defined]
-            if size - self._reserved > room.f_bavail * room.f_frsize:
-                raise NoRoom(f"{size} bytes of shared memory cannot be had (/dev/shm is full)")
+            if size - self._reserved > _free(self._memory._fd):  # type: ignore[attr-defined]
+                raise NoRoom(f"{size} bytes of shared memory cannot be had (/dev/shm is full, or the memory is)")
             try:
                 os.posix_fallocate(self._memory._fd, 0, size)  # type: ignore[attr-defined]
             except OSError as error:
@@ -210,6 +210,16 @@ def collect(result: Any, load: Load, segment: Segment | None) -> dict[str, NDArr
         else:
             arrays[name] = segment.get(shape, dtype, load.offsets[_room(name)])  # type: ignore[union-attr]
     return arrays
+
+
+def _free(fd: int) -> int:
+    """Bytes that the file system of an open segment can take, and the machine's memory: a limit may be above it."""
+    system = os.fstatvfs(fd)
+    room = system.f_bavail * system.f_frsize if system.f_blocks else LARGEST  # no blocks: it has no limit of its own
+    with contextlib.suppress(OSError, StopIteration, ValueError, IndexError), Path("/proc/meminfo").open() as facts:
+        available = next(line for line in facts if line.startswith("MemAvailable:"))
+        room = min(room, int(available.split()[1]) * 1024)
+    return room
 
 
 def _room(output: str) -> str:

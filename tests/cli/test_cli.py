@@ -161,10 +161,10 @@ def test_serve_drains(start, number):
     table = serving.until_ready()
     assert re.search(r"inpaint +│ default +│ 1 +│ READY", table)
     assert re.search(r"lama +│ (openvino|default) +│ 1 +│ READY", table)  # default where there is a GPU
-    picture = np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), dtype=np.uint8)
-    mask = np.zeros((3000, 3000), np.uint8)
-    for top in range(100, 3000, 750):  # 16 parts far from each other: several calls of the network
-        mask[top : top + 200, 100::750] = 255
+    picture = np.random.default_rng(0).integers(0, 256, (1800, 1800, 3), dtype=np.uint8)
+    mask = np.zeros((1800, 1800), np.uint8)
+    for top in range(100, 1800, 450):  # 16 parts far from each other: several calls of the network
+        mask[top : top + 40, 100::450] = 255
     files = encode_picture(Picture(picture, None, "png")), encode_picture(Picture(mask[..., None], None, "png"))
     with Client(f"localhost:{serving.ports[1]}") as client, ThreadPoolExecutor(1) as pool:
         assert client.is_ready("inpaint")

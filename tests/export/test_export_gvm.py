@@ -10,17 +10,17 @@ import pytest
 
 from atelier.matting import MattingPipeline, MattingSettings
 from atelier.matting.checkpoint import load
-from export.gvm.export import Source, check_tensorrt, export
+from export.gvm.export import Source, check_tensorrt
 from export.gvm.graphs import DECODER, ENCODER, GRAPHS, UNET, run_onnx
 from tests.conftest import ROOT
-from tests.golden.gvm.cases import CASES, assert_golden, bases, golden, unpack
+from tests.golden.gvm.cases import CASES, assert_golden, bases, golden
 
 MODELS = [graph.model for graph in GRAPHS]
 
 
-@pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory):
-    return unpack(tmp_path_factory.mktemp("gvm"))
+@pytest.fixture(scope="module")
+def checkpoints(gvm_exports):
+    return gvm_exports.checkpoints
 
 
 def module(*arguments):
@@ -51,19 +51,16 @@ class OnnxNetworks:
 
 
 @pytest.fixture(scope="module")
-def exported(checkpoints, tmp_path_factory):
+def exported(checkpoints, gvm_exports):
     """``exported(case name, precision)``: a pipeline over the artefacts of the case's checkpoint."""
     made = {}
 
     def get(name, precision="fp32"):
-        arguments = bases(checkpoints, name)
-        key = (*map(str, arguments.values()), precision)
-        if key not in made:
-            repository = tmp_path_factory.mktemp("repository")
-            source = source_of(checkpoints, name)
-            export(source, "onnx", precision, repository, 1)
-            made[key] = MattingPipeline(OnnxNetworks(repository, source.load().sampler)), repository
-        return made[key]
+        repository = gvm_exports(name, precision)
+        if repository not in made:
+            networks = OnnxNetworks(repository, source_of(checkpoints, name).load().sampler)
+            made[repository] = MattingPipeline(networks), repository
+        return made[repository]
 
     return get
 

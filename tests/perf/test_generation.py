@@ -2,7 +2,8 @@
 
 import json
 
-from perf.generation_options import Settings, count_operations
+from perf.generation_options import Settings
+from perf.generation_process import count_operations
 from tests.conftest import ROOT
 from tests.perf.commands import perf, written
 

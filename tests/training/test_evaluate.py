@@ -27,7 +27,7 @@ GAIN_ON_FEW_PAGES = 0.5
 many, so that a picture more or less does not decide, and far more than one that is broken or badly exported would."""
 
 LONGEST = 1200
-"""Seconds that an evaluation may take; some three minutes of two cores, of which half precision takes most."""
+"""Seconds that an evaluation may take; some three minutes of a core, of which half precision takes a quarter."""
 pytestmark = pytest.mark.timeout(2 * LONGEST)
 
 
@@ -39,7 +39,7 @@ def _evaluate(*arguments):
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
     output = tmp_path_factory.mktemp("results")
-    return _evaluate("--quick", "--checkpoint", CHECKPOINT, "--output", output), output
+    return _evaluate("--quick", "--threads", "1", "--checkpoint", CHECKPOINT, "--output", output), output
 
 
 @pytest.fixture(scope="module")

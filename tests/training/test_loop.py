@@ -136,20 +136,27 @@ def test_interrupted_twice_it_ends_up_the_same(tmp_path, finished):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_stops_on_a_signal_and_goes_on(tmp_path, finished, number):
-    file, folder = tmp_path / "settings.yaml", tmp_path / "run"
-    file.write_text(yaml.safe_dump(changed(workers=1, log_every=1, checkpoint_every=1)), encoding="utf-8")
-    arguments = command("--settings", file, "--output", folder)
+def stopped(arguments, folder, number, seen):
+    """Run the command until it says a line, send the signal, and see it end well."""
     with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        line = process.stdout.readline()
-        assert line.startswith("step 1: total ")
+        for start in seen:
+            assert process.stdout.readline().startswith(start)
         process.send_signal(number)
         said, complaint = process.communicate(timeout=120)
     assert process.returncode == 0, complaint
     assert complaint == ""
     done = state.load(folder)["step"]
     assert said.splitlines()[-1] == f"Stopped and saved after step {done} of {STEPS}; the same command goes on."
+    return done
+
+
+def test_the_command_stops_on_a_signal_and_goes_on(tmp_path, finished):
+    file, folder = tmp_path / "settings.yaml", tmp_path / "run"
+    file.write_text(yaml.safe_dump(changed(workers=1, log_every=1, checkpoint_every=1)), encoding="utf-8")
+    arguments = command("--settings", file, "--output", folder)
+    done = stopped(arguments, folder, signal.SIGINT, ["step 1: total "])
+    going_on = f"going on after step {done} of {STEPS}\n"
+    done = stopped(arguments, folder, signal.SIGTERM, [going_on, f"step {done + 1}: total "])
     answer = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
     assert answer.stdout.startswith(f"going on after step {done} of {STEPS}\n")
     assert answer.stdout.splitlines()[-1].startswith(f"All {STEPS} steps are done; the weights are in ")
