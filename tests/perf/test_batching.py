@@ -11,7 +11,7 @@ SCENARIOS = {"lone": 1, "burst": 4, "60%": 3}
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    small = ["--lone=1", "--random=3", "--burst=4", "--backlog=2", "--late=1", "--loads=60", "--threads=2"]
+    small = ["--lone=1", "--random=3", "--burst=4", "--backlog=2", "--late=1", "--loads=60", "--threads=1"]
     return written("batching", tmp_path_factory.mktemp("results"), "batching", *small)
 
 
