@@ -91,8 +91,9 @@ def test_under_an_orchestrator_it_does_not_wait_for_what_the_dead_one_ran(serve)
         running = pool.submit(client.infer, "moody", {"MOOD": strings(b"sleep 100")}, timeout=30)
         time.sleep(1)
         os.kill(serving.stubs("moody")[0], signal.SIGKILL)
-        until(lambda: broken(serving), NOTICED, "the notice")
-        assert serving.ended(40)[0] == 1
+        status, _, errors = serving.ended(NOTICED + 40)
+        assert status == 1
+        assert "has died" in errors
         assert isinstance(running.exception(), AtelierError)
 
 
