@@ -103,7 +103,8 @@ def measure(settings: Settings, progress: Progress, checkpoints: Path | None = N
     with ExitStack() as stack:
         if checkpoints is None:
             checkpoints = Path(stack.enter_context(TemporaryDirectory(prefix="atelier-perf-")))
-            for name in ("flux-fill", "flux-redux"):
+            redux = ["flux-redux"] * any(VARIANTS[name].get("identity") == "redux" for name in settings.variants)
+            for name in ("flux-fill", *redux):
                 size, seed = f"--size={settings.size}", f"--seed={settings.seed}"
                 run_export("synthetic", name, size, seed, f"--output={checkpoints / name}")
         for name in settings.variants:

@@ -74,7 +74,7 @@ def test_the_artefacts_answer_what_upstream_answered(exported, name):
     assert_golden(alpha, case.expected[ensemble])
 
 
-@pytest.mark.parametrize("name", ["a01_readme", "a06_dav", "a04_lora"])
+@pytest.mark.parametrize("name", ["a01_readme", "a06_dav"])  # an adapter is merged before, in float32
 def test_half_precision_stays_within_its_own_tolerance(exported, name):
     """Random networks amplify rounding more than trained ones; what is wrong differs by ten times that."""
     case = golden(name)
