@@ -23,7 +23,7 @@ from atelier.errors import InvalidInput
 from atelier.media.boxes import Box
 from perf import report
 from perf.exporter import run_export
-from perf.measure import BenchmarkError
+from perf.measure import BenchmarkError, host_peak
 
 if TYPE_CHECKING:
     from atelier.compositing.neural.synthesis import NeuralSynthesizer
@@ -162,7 +162,7 @@ def _answer() -> None:
         "loading": loading,
         "loaded": network.loaded["ready"].as_dict(),
         "runs": runs,
-        "host_peak": _host_peak(),
+        "host_peak": host_peak(),
     }
     print(json.dumps(found))
 
@@ -194,12 +194,6 @@ def _job(settings: Settings, steps: int) -> SynthesisJob:
     place = Placement(middle, Box(0, 0, side, side), mask, mask, background, "box", StageReport("given"))
     prompt = f"a red cup on a wooden table, picture {perf_counter():.6f}"
     return SynthesisJob(background, picture, place, prompt=prompt, seed=settings.seed, steps=steps)
-
-
-def _host_peak() -> int:
-    """The most memory that this process had, bytes."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def markdown(document: Mapping[str, Any]) -> str:

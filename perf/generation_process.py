@@ -21,6 +21,7 @@ from atelier.generation.pipeline import GenerationPipeline
 from atelier.generation.settings import GenerationSettings
 from atelier.generation.sizes import STRIDE, read_size
 from perf.generation_options import VARIANTS, Settings
+from perf.measure import host_peak
 
 MATRIX = {"cuda": 8192, "cpu": 2048}
 """Side of the square matrices whose product tells how fast a device multiplies at most."""
@@ -89,7 +90,7 @@ def _answer() -> None:
         "seconds": seconds,
         "step": seconds["denoising"] / settings.steps,
         "peak": taken.gpu_peak,
-        "host_peak": _host_peak(),
+        "host_peak": host_peak(),
     }
     print(json.dumps(found))
 
@@ -101,12 +102,6 @@ def _video(pipeline: GenerationPipeline, settings: Settings, steps: int) -> tupl
     job = GenerationJob("two cats boxing on a stage", asked)
     pipeline(job)
     return dict(job.seconds), memory.measure(settings.device)
-
-
-def _host_peak() -> int:
-    """The most memory that this process had, bytes."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 if __name__ == "__main__":

@@ -147,3 +147,9 @@ def shares_added(whole: Sequence[float], part: Sequence[float]) -> list[float]:
         ValueError: the two are not of the same rounds.
     """
     return [ratio - 1 for ratio in ratios(whole, part)]
+
+
+def host_peak() -> int:
+    """The most memory that this process had, bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

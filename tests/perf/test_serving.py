@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from atelier.inpainting.checkpoint import checkpoint_file
+from export.artefact import sha256
 from perf import lama, serving
 from perf.measure import BenchmarkError
 from perf.statistics import STEPS, WHOLE
@@ -138,9 +140,12 @@ def test_a_checkpoint_that_cannot_be_made_is_said_in_a_sentence():
         pass
 
 
-def test_the_served_model_has_the_threads_of_the_others():
-    with lama.subject("mini", threads=3, seed=0) as made:
+@pytest.mark.parametrize("size", ["mini", "tiny"])  # what is bundled, and what is exported
+def test_the_served_model_has_the_threads_of_the_others(size):
+    with lama.subject(size, threads=3, seed=0) as made:
         config = (made.repository / "lama" / "config.pbtxt").read_text(encoding="utf-8")
         assert made.onnx.is_file()
+        facts = json.loads(made.onnx.with_name("model.onnx.json").read_text(encoding="utf-8"))
+        assert facts["checkpoint"]["sha256"] == sha256(checkpoint_file(made.checkpoint))
     assert 'key: "intra_op_thread_count" value { string_value: "3" }' in config
     assert not made.repository.exists()
