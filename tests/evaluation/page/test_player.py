@@ -153,11 +153,37 @@ def test_the_difference_compares_frames_of_one_number_while_they_play(show):
     page = show()
     page.keyboard.press("d")
     play_to(page, 10)
-    for _ in range(6):
+    for _ in range(20):
         pixels = seen(page)["difference"]
         half = pixels.shape[0] // 2
         assert pixels[: half - 8].max() <= 8  # White where a frame were compared with its neighbour.
         assert pixels[half + 8 :].mean() == pytest.approx(240, abs=12)
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "taken"),
+    [(8, 1, True), (8, -1, False), (9, 1, False)],
+    ids=["the next frame", "presented before it was drawn", "one was missed"],
+)
+def test_a_frame_is_compared_once_it_is_known_which_was_drawn(show, count, seconds, taken):
+    page = show()
+    page.locator("#scrubber").fill("21")
+    all_show(page, 21)
+    subtracted = page.evaluate(
+        """([count, seconds]) => {
+            const videos = [...document.querySelectorAll("video")].slice(0, 2);
+            const difference = new Atelier.Difference(document.createElement("canvas"));
+            let subtracted = 0;
+            difference._subtract = () => subtracted++;
+            difference.between(...videos, { width: 384, height: 224 });
+            for (const video of videos) difference.follow(video, 21, { presentedFrames: 7, presentationTime: 0 });
+            const next = { presentedFrames: count, presentationTime: performance.now() + 1000 * seconds };
+            for (const video of videos) difference.follow(video, 22, next);
+            return subtracted;
+        }""",
+        [count, seconds],
+    )
+    assert subtracted == taken
 
 
 def test_only_the_chosen_pair_s_videos_are_there(show):

@@ -21,7 +21,8 @@
 
   class Clock {
     /**
-     * tracks: [{video, frames, fps}], the first leads; listener: {changed(), presented(video, frame)}.
+     * tracks: [{video, frames, fps}], the first leads; listener: {changed(), presented(video, frame, facts)}, facts as
+     * requestVideoFrameCallback tells them, none in a browser without it.
      * Frames are counted from 0, at the rate of the first track.
      */
     constructor(tracks, listener) {
@@ -52,7 +53,7 @@
       const presented = (_, facts) => {
         if (this.closed) return;
         track.shown = this._frame(facts.mediaTime + 0.5 / track.fps);
-        this.listener.presented(track.video, track.shown);
+        this.listener.presented(track.video, track.shown, facts);
         track.video.requestVideoFrameCallback(presented);
       };
       track.video.requestVideoFrameCallback(presented);

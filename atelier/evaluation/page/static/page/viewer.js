@@ -118,7 +118,11 @@
           this._time();
           this._compareFrame();
         },
-        presented: (video, frame) => this.view === "difference" && this.difference.keep(video, frame),
+        presented: (video, frame, facts) => {
+          if (this.view !== "difference") return;
+          if (facts) this.difference.follow(video, frame, facts);
+          else this.difference.keep(video, frame);
+        },
       });
       this.clock = clock; // Before it tells of its first frame.
       clock.loop = this.loop;
