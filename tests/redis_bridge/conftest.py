@@ -126,15 +126,23 @@ def cluster(tmp_path, request):
 def queues(redis_server):
     """The Redis, empty; and no segment is left behind."""
     redis_server.client.flushall()
-    before = {path.name for path in SHM.iterdir()}
+    before = segments()
     yield redis_server
-    ours = {path.name for path in SHM.iterdir()} - before
-    assert not {name for name in ours if name.startswith(("psm_", "inpainted_"))}, "segments are left in /dev/shm"
+    assert not segments() - before, "segments are left in /dev/shm"
+
+
+def segments() -> set[str]:
+    """What producers and bridges have in shared memory."""
+    return {path.name for path in SHM.iterdir() if path.name.startswith(("psm_", "inpainted_"))}
 
 
 @pytest.fixture
 def bridge(queues, server, tmp_path):
-    """Start bridges: ``bridge("--heartbeat=1", …)``. They are ended with the test."""
+    """Start bridges: ``bridge("--heartbeat=1", …)``. They are ended with the test.
+
+    A task's segments are removed after its answer is written: a bridge that is killed at once would leave them.
+    """
+    before = segments()
     with ExitStack() as stack:
 
         def start(
@@ -145,6 +153,7 @@ def bridge(queues, server, tmp_path):
             return started
 
         yield start
+        until(lambda: not segments() - before, what="the end of the segments")
 
 
 @pytest.fixture
