@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -48,6 +49,9 @@ from atelier.client.shared import Inputs, Load, Mapped, NoRoom, Outputs, Segment
 __all__ = ["Transport", "strings"]
 
 log = logging.getLogger(__name__)
+
+ENDING = 5.0
+"""Seconds that a stream has to end after an error."""
 
 # What gRPC is told of a server on this machine: no proxy leads to it. tritonclient's own options are dropped where
 # others are given; of those only the sizes differ from gRPC's.
@@ -211,6 +215,7 @@ class Transport:
             while (answer := await self._bounded(anext(answers, None), deadline)) is not None:
                 result, error = answer
                 if error is not None:
+                    await self._ended(answers)
                     raise translate_streamed(error, self.url)
                 with reading(self.url):
                     found = {name: _array(result, name) for name in _names(result)}
@@ -218,6 +223,16 @@ class Transport:
                     yield found
         finally:
             answers.cancel()
+
+    async def _ended(self, answers: AsyncIterator[Any]) -> None:
+        """Wait for the end of a stream that has failed: Triton 2.51 may die of a cancellation that meets its end.
+
+        A model that goes on after an error is cancelled all the same, a little later.
+        """
+        with contextlib.suppress(AtelierError):
+            deadline = Deadline(ENDING)
+            while await self._bounded(anext(answers, None), deadline) is not None:
+                pass
 
     async def ask(self, what: str, *arguments: Any, timeout: float) -> Any:
         """One of tritonclient's questions to the server (``is_server_ready``, ``get_server_metadata``, …), as JSON."""

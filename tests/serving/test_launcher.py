@@ -18,6 +18,7 @@ import pytest
 from atelier.client import AtelierError, Client
 from atelier.client.transport import strings
 from atelier.errors import InvalidInput
+from atelier.owners import owner
 from atelier.serving.launcher import LaunchError, Server
 from atelier.serving.leftovers import FOLDERS, REGIONS, SHARED_MEMORY, region_prefix
 from tests.conftest import ROOT, logged, server_options
@@ -236,13 +237,18 @@ def test_ipv6_is_refused_in_one_sentence():
         Server(server_options(MODELS, host="::1")).start()
 
 
+def scratch():
+    """This process's folders; another's servers come and go."""
+    return set(Path(tempfile.gettempdir()).glob(f"{FOLDERS}{owner()}_*"))
+
+
 def test_a_start_that_fails_leaves_nothing(tmp_path):
     program = tmp_path / "tritonserver"
     program.write_bytes(b"\x7fELF nonsense")
     program.chmod(0o755)
-    before = set(Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"))
+    before = scratch()
     server = Server(server_options(MODELS, binary=program))
     with pytest.raises(LaunchError, match="Exec format error"):
         server.start()
-    assert set(Path(tempfile.gettempdir()).glob(f"{FOLDERS}*")) <= before
+    assert scratch() <= before
     assert not server.is_alive()

@@ -99,11 +99,13 @@ def test_a_full_queue_behind_the_model_is_a_full_queue(client):
 def test_one_failure_does_not_fail_its_batch_mates(server):
     async def send():
         async with AsyncClient(server.grpc_url) as client:
+            before = asyncio.create_task(client.infer("moody", {"MOOD": strings(b"sleep 2")}))
+            await asyncio.sleep(1)  # while it is computed the others gather
             moods = ["calm", "broken", "picky", "glad"]
             calls = [client.infer("moody", {"MOOD": strings(m.encode())}) for m in moods]
-            return await asyncio.gather(*calls, return_exceptions=True)
+            return await asyncio.gather(*calls, before, return_exceptions=True)
 
-    calm, broken, picky, glad = asyncio.run(send())
+    calm, broken, picky, glad, _ = asyncio.run(send())
     assert isinstance(broken, ServerError)
     assert isinstance(picky, InvalidRequest)
     batches = [answer["ANSWER"].item().decode() for answer in (calm, glad)]
@@ -114,17 +116,17 @@ def test_one_failure_does_not_fail_its_batch_mates(server):
 def test_a_deadline_ends_the_call_and_the_work(server):
     with Client(server.grpc_url) as client:
         started = time.monotonic()
-        with pytest.raises(DeadlineExceeded, match=r"No answer from .* (within 1 s|in time)"):
-            client.infer("moody", {"MOOD": strings(b"watch")}, timeout=1)
-        assert time.monotonic() - started < 3
+        with pytest.raises(DeadlineExceeded, match=r"No answer from .* (within 2 s|in time)"):
+            client.infer("moody", {"MOOD": strings(b"watch")}, timeout=2)
+        assert time.monotonic() - started < 5  # it watches for 5 s
         assert logged(server, "moody stopped: Cancelled"), "the model saw that nobody waits any more"
 
 
 def test_queue_limits_have_names_of_their_own(server):
     async def send():
         async with AsyncClient(server.grpc_url) as client:
-            first = asyncio.create_task(client.infer("moody", {"MOOD": strings(b"sleep 3")}))
-            await asyncio.sleep(1.0)  # it is computed alone
+            first = asyncio.create_task(client.infer("moody", {"MOOD": strings(b"sleep 4")}))
+            await asyncio.sleep(1.5)  # it is computed alone
             # Four wait, as the queue allows; the fifth finds it full.
             waiting = [asyncio.create_task(client.infer("moody", {"MOOD": strings(b"x")})) for _ in range(4)]
             await asyncio.sleep(0.5)
@@ -175,8 +177,8 @@ def test_who_gives_a_caller_up_gives_up_what_it_called(server):
     before = server.logs().count(words)
     with Client(server.grpc_url) as client:
         with pytest.raises(DeadlineExceeded):
-            client.infer("relay", {"MOOD": strings(b"watch")}, timeout=1)
-        deadline = time.monotonic() + 4  # it goes on for 5 s otherwise
+            client.infer("relay", {"MOOD": strings(b"watch")}, timeout=3)
+        deadline = time.monotonic() + 20  # it says nothing where it watched its 5 s to their end
         while server.logs().count(words) == before and time.monotonic() < deadline:
             time.sleep(0.05)
         assert server.logs().count(words) == before + 1

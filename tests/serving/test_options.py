@@ -7,7 +7,7 @@ import pytest
 
 from atelier.errors import InvalidInput
 from atelier.serving.embedded import locate
-from atelier.serving.options import ServerOptions, command, free_ports, known_flags, with_profile
+from atelier.serving.options import ServerOptions, command, known_flags, with_profile
 
 BINARY = Path("/opt/tritonserver/bin/tritonserver")
 
@@ -87,10 +87,6 @@ def test_known_flags_are_the_binary_s_own():
     assert "--http-max-input-size" not in flags, "came with 25.06; the embedded server is 24.10"
     given = {a.split("=")[0] for a in arguments(flags=flags)[1:]}
     assert given <= flags
-
-
-def test_free_ports_differ():
-    assert len(set(free_ports(20))) == 20
 
 
 def test_the_container_s_profile_is_not_for_the_embedded_server(tmp_path):

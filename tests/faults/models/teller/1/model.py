@@ -2,6 +2,7 @@ import time
 
 from pydantic_settings import BaseSettings
 
+from atelier.errors import InvalidInput
 from atelier.serving.stream import StreamModel
 
 
@@ -13,6 +14,8 @@ class TritonPythonModel(StreamModel):
 
     def run(self, job):
         count, size, pause = job
+        if count < 0:
+            raise InvalidInput("COUNT is negative.")
         told = 0
         try:
             while told < count:
