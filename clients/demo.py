@@ -21,7 +21,8 @@ from atelier.client import AtelierError, Client, InpaintResult
 from atelier.errors import InvalidInput
 from atelier.serving import checkout
 from atelier.serving.launcher import LaunchError, Server
-from atelier.serving.options import ServerOptions, free_ports
+from atelier.serving.options import ServerOptions
+from atelier.serving.ports import free_ports
 
 PANEL_HEIGHT = 420
 MARGIN = 16

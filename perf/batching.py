@@ -19,7 +19,8 @@ from rich.progress import Progress
 
 from atelier.client import Client
 from atelier.serving import checkout
-from atelier.serving.options import CPU_PROFILE, DEFAULT_PROFILE, free_ports
+from atelier.serving.options import CPU_PROFILE, DEFAULT_PROFILE
+from atelier.serving.ports import free_ports
 from perf import lama, old_worker, report
 from perf.measure import BenchmarkError
 from perf.traffic import LONG, SHORT, Arrival, Traffic, Wait, burst, poisson

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from atelier.serving.launcher import Server
-from atelier.serving.options import ServerOptions, free_ports
+from atelier.serving.options import ServerOptions
+from atelier.serving.ports import free_ports
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from rich.progress import Progress
 from atelier.client import Client
 from atelier.serving import checkout, stubs
 from atelier.serving.leftovers import REGIONS, SHARED_MEMORY
-from atelier.serving.options import free_ports
+from atelier.serving.ports import free_ports
 from perf import report, soak_traffic
 from perf.measure import BenchmarkError
 

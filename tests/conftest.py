@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -11,12 +12,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from atelier.access import HTTP_HEADER
 from atelier.serving import canary
 from atelier.serving.launcher import Server
-from atelier.serving.options import ServerOptions, free_ports
+from atelier.serving.options import ServerOptions
+from atelier.serving.ports import free_ports
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -25,6 +28,13 @@ if TYPE_CHECKING:
     from tests.golden.gvm.serving import Exports, MatteServers
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A machine that stands still for a moment is no fault; the same examples come at every run (`tests/faults/fuzz.py` has
+# others, where they are asked for).
+hypothesis.settings.register_profile(
+    "atelier", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("atelier")
 
 
 def server_options(*repositories: Path, **changes: object) -> ServerOptions:
@@ -38,12 +48,15 @@ def server_options(*repositories: Path, **changes: object) -> ServerOptions:
 def served(options: ServerOptions) -> Iterator[Server]:
     """A server until the block ends. It is killed then: to unload its models would take it seconds each.
 
-    How servers end when they are asked to is tested in ``tests/serving`` and ``tests/faults``.
+    How servers end when they are asked to is tested in ``tests/serving`` and ``tests/faults``. Of one that ended by
+    itself, or was killed, the last lines are shown beside the tests that failed of it.
     """
     with Server(options) as server:
         try:
             yield server
         finally:
+            if not server.is_alive():
+                print(f"The server has ended; its last lines:\n{server.logs()[-4000:]}", file=sys.stderr)
             server.kill()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from atelier.serving import stubs
-from atelier.serving.options import free_ports
+from atelier.serving.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[1]
 ATELIER = Path(sys.executable).parent / "atelier"

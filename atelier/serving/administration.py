@@ -55,6 +55,10 @@ class Administration:
         """Have a model finish what it runs and take no more; answers at once."""
         self._ask(f"/v2/repository/models/{model}/unload", {}, 10)
 
+    def regions(self) -> list[str]:
+        """Names of the clients' shared memory that the server holds; none while it does not answer."""
+        return [str(region.get("name", "")) for region in self._json("/v2/systemsharedmemory/status", None) or ()]
+
     def forget(self, region: str) -> bool:
         """Have the server let go of a client's shared memory; ``False`` where a request uses it."""
         return self._ask(f"/v2/systemsharedmemory/region/{quote(region, safe='')}/unregister", {}, 10) is not None

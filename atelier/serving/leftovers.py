@@ -74,7 +74,12 @@ def remove_regions(prefix: str) -> None:
 
 def segments_of_the_dead() -> list[Path]:
     """This user's shared memory of clients that have ended without freeing it: they were killed, with their helpers."""
-    return [path for path in _own(SEGMENTS) if is_gone(path.name.removeprefix(SEGMENTS))]
+    return [path for path in _own(SEGMENTS) if is_of_the_dead(path.name)]
+
+
+def is_of_the_dead(name: str) -> bool:
+    """Whether this is the name of a client's shared memory, and the client has ended."""
+    return name.startswith(SEGMENTS) and is_gone(name.removeprefix(SEGMENTS))
 
 
 def _own(start: str) -> Iterator[Path]:

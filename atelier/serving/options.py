@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -128,13 +126,6 @@ def with_profile(options: ServerOptions, have: Collection[str]) -> ServerOptions
     if options.profile is None and embedded and CPU_PROFILE in have and not has_gpu() and find_spec(CPU_PROFILE):
         return replace(options, profile=CPU_PROFILE)
     return options
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nothing listens on, all different; they may be taken before they are used."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def known_flags(binary: Path, environment: dict[str, str]) -> frozenset[str]:

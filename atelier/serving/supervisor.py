@@ -146,11 +146,16 @@ class Supervisor:
         self._sight, self._seen = self._watch.look(), time.monotonic()
 
     def _sweep(self) -> None:
-        """Free the shared memory of clients that were killed: the server holds it too."""
-        for segment in leftovers.segments_of_the_dead():
-            if self.server.administration.forget(segment.name):
+        """Free the shared memory of clients that were killed: the server holds it too.
+
+        Also where its file is gone: another launcher on this machine removes it, and lets go of it for its own server.
+        """
+        files = {segment.name: segment for segment in leftovers.segments_of_the_dead()}
+        held = [name for name in self.server.administration.regions() if leftovers.is_of_the_dead(name)]
+        for name in {*files, *held}:
+            if self.server.administration.forget(name) and name in files:
                 with contextlib.suppress(OSError):
-                    segment.unlink()
+                    files[name].unlink()
 
     def _mend(self, fault: str) -> None:
         """Start the server anew, and again where that fails.

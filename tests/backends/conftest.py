@@ -63,7 +63,7 @@ class Models:
         self.server = server
         self.url = server.http_url.removeprefix("http://")
         self.headers = {HTTP_HEADER: server.options.admin_key}
-        self.client = client.InferenceServerClient(self.url, concurrency=16)
+        self.client = client.InferenceServerClient(self.url, concurrency=16, network_timeout=300)
 
     def version(self, name: str, text: str) -> Path:
         """Write the configuration; returns the version's folder for the artefact."""

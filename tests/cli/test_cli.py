@@ -16,7 +16,7 @@ from PIL import Image
 
 from atelier.client import Client
 from atelier.media import Picture, encode_picture
-from atelier.serving.options import free_ports
+from atelier.serving.ports import free_ports
 from tests.conftest import ROOT
 from tests.served import ATELIER, Serving
 
@@ -157,7 +157,7 @@ def executions(client):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serve_drains(start, number):
-    serving = start("--exit-timeout", "50", "--verbose")
+    serving = start("--exit-timeout", "100", "--verbose")
     table = serving.until_ready()
     assert re.search(r"inpaint +│ default +│ 1 +│ READY", table)
     assert re.search(r"lama +│ (openvino|default) +│ 1 +│ READY", table)  # default where there is a GPU
@@ -177,7 +177,7 @@ def test_serve_drains(start, number):
         status, _, errors = serving.end(number)
         assert status == 0, errors
         assert "Finishing the running requests." in errors
-        assert re.search(r"exit_timeout +\| 50 ", errors)
+        assert re.search(r"exit_timeout +\| 100 ", errors)
         assert answer.result().image.shape == picture.shape
 
 

@@ -95,7 +95,7 @@ def test_ctrl_c_stops_the_work_on_the_server(url, tmp_path):
 
         def place():
             """Where a request would stand in the queue now."""
-            time.sleep(1)  # the one that asked before has left it
+            time.sleep(2)  # the one that asked before has left it
             asked = iter(client.generate("a dog"))
             position = next(asked).position
             asked.close()

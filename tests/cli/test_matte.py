@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from atelier.media.video import open_video
-from atelier.serving.options import free_ports
+from atelier.serving.ports import free_ports
 from tests.cli.test_cli import ATELIER, atelier, one_line
 from tests.conftest import ROOT
 from tests.golden.gvm.cases import FOLDER

@@ -126,7 +126,7 @@ def test_what_was_lost_for_good_goes_on_with_the_next_pull(pull, target):
 
 
 def test_ctrl_c_keeps_what_came(pull, target, environment):
-    with Hub("ZhengPeng7/BiRefNet", BIREFNET, pause=0.02) as hub:
+    with Hub("ZhengPeng7/BiRefNet", BIREFNET, pause=0.05) as hub:
         command = [sys.executable, "-c", MAIN, "weights", "pull", "birefnet", "--to", str(target)]
         process = subprocess.Popen(
             command, cwd=ROOT, env={**environment, "HF_ENDPOINT": hub.url}, stderr=subprocess.PIPE

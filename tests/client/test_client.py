@@ -25,7 +25,7 @@ from atelier.client import (
 )
 from atelier.client.errors import QueueFull, QueueTimeout, translate
 from atelier.serving.launcher import Server
-from atelier.serving.options import free_ports
+from atelier.serving.ports import free_ports
 from tests.conftest import ROOT, server_options
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (70, 90, 3), dtype=np.uint8)
@@ -91,9 +91,12 @@ def test_save(url, tmp_path):
         result.save(tmp_path / "no" / "x.webp")
 
 
+SERVERS = ("atelier_py_", "atelier_new_")
+
+
 def regions():
     """What clients have in /dev/shm; servers have memory of their own there."""
-    return {path.name for path in Path("/dev/shm").iterdir() if not path.name.startswith("atelier_py_")}
+    return {path.name for path in Path("/dev/shm").iterdir() if not path.name.startswith(SERVERS)}
 
 
 @pytest.mark.parametrize("shared_memory", [False, True])

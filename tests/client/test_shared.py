@@ -22,7 +22,7 @@ def free():
 
 
 def segments():
-    return {path.name for path in SHM.glob("atelier_*") if not path.name.startswith("atelier_py_")}
+    return {path.name for path in SHM.glob("atelier_*") if not path.name.startswith(("atelier_py_", "atelier_new_"))}
 
 
 @pytest.fixture(params=["grpc", "http"])

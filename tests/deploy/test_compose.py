@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from atelier.serving.launcher import OWN_START
-from atelier.serving.options import ServerOptions, free_ports
+from atelier.serving.options import ServerOptions
+from atelier.serving.ports import free_ports
 from tests.conftest import ROOT
 from tests.deploy.reading import (
     UNLOADING,
@@ -151,7 +152,7 @@ def running(words, **environment):
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def here(service, folder, **replaced):
@@ -164,7 +165,7 @@ def here(service, folder, **replaced):
     return [*SERVICES[service]["entrypoint"], line]
 
 
-def healthy(service, folder, port=None, patience=20.0):
+def healthy(service, folder, port=None, patience=60.0):
     """Wait until a service's own check is content."""
     check = SERVICES[service]["healthcheck"]["test"]
     if check[0] == "CMD-SHELL":

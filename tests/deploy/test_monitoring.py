@@ -13,7 +13,7 @@ import yaml
 from prometheus_client import generate_latest
 
 from atelier.client import Client
-from atelier.serving.options import free_ports
+from atelier.serving.ports import free_ports
 from clients.job_worker.observing import Metrics as JobMetrics
 from clients.job_worker.observing import Outcome
 from clients.redis_bridge.bridge import Bridge

@@ -54,7 +54,7 @@ def test_a_killed_stub_is_noticed_and_the_service_comes_back(serve):
     until(lambda: "moody" in serving.health()[1]["canary_age_seconds"], NOTICED, "the canary's answer")
     server, (victim,) = serving.triton, serving.stubs("moody")
     with Client(serving.grpc_url) as client, ThreadPoolExecutor(2) as pool:
-        running = [pool.submit(client.infer, "moody", {"MOOD": strings(b"sleep 1")}, timeout=15) for _ in range(2)]
+        running = [pool.submit(client.infer, "moody", {"MOOD": strings(b"sleep 10")}, timeout=30) for _ in range(2)]
         time.sleep(0.5)
         os.kill(victim, signal.SIGKILL)
         killed = time.monotonic()
@@ -71,7 +71,8 @@ def test_a_killed_stub_is_noticed_and_the_service_comes_back(serve):
     assert serving.health()[1]["restarts"] == 1
     status, _, errors = serving.end()
     assert status == 0
-    assert f"The process {victim} of the model 'moody' (moody_0_0) has died. The server is started anew." in errors
+    assert f"The process {victim} of the model 'moody' (moody_0_0) has died." in errors
+    assert "The server is started anew." in errors
     assert "The server is ready again." in errors
     assert "No process is seen" not in errors
 
@@ -142,7 +143,7 @@ def test_a_model_that_hangs_is_found_by_its_silence(serve):
     """Its process lives, its server is ready: ``moody``'s configuration allows it 8 s of silence."""
     serving = serve("--models", "moody", "--exit-timeout", "2")
     with Client(serving.grpc_url) as client, pytest.raises(AtelierError):
-        client.infer("moody", {"MOOD": strings(b"sleep 300")}, timeout=0.5)
+        client.infer("moody", {"MOOD": strings(b"sleep 300")}, timeout=5)
     body = until(lambda: broken(serving), 60, "the notice")
     assert "The model 'moody' has answered nobody for 8 s, and a request waits." in body["reasons"]
     until(lambda: well(serving), 180, "the service")
@@ -186,14 +187,14 @@ def test_streaming_models_have_a_canary_too(serve):
             assert serving.health()[0] == 200
             time.sleep(0.2)
     assert told.result() == 14
-    assert waited.result() > 20
+    assert waited.result() > 10
     assert serving.health()[1]["restarts"] == 0
     for model, inputs, words in (
         ("teller", {**TELLER, "PAUSE": 300.0}, "The model 'teller' has answered nobody for 8 s, and a request waits."),
         ("waiter", {"SECONDS": 300.0, "QUIET": True}, "waiter cannot work any more: its work has not gone on for 8 s."),
     ):
         with pytest.raises(AtelierError):
-            stream(serving, model, 1.0, **inputs)
+            stream(serving, model, 5.0, **inputs)
         body = until(lambda: broken(serving), 60, "the notice")
         assert any(words in reason for reason in body["reasons"]), body
         until(lambda: well(serving), 180, "the service")
@@ -220,7 +221,8 @@ time.sleep(60)
 """
 
 
-def test_what_a_killed_client_left_in_shared_memory_is_removed(serve):
+@pytest.mark.parametrize("removed", [False, True], ids=["", "by another launcher, which lets go of it for its own"])
+def test_what_a_killed_client_left_in_shared_memory_is_removed(serve, removed):
     serving = serve("--models", "echo")
     client = subprocess.Popen(
         [sys.executable, "-c", CLIENT, serving.grpc_url], cwd=ROOT, stdout=subprocess.PIPE, text=True
@@ -233,9 +235,10 @@ def test_what_a_killed_client_left_in_shared_memory_is_removed(serve):
     os.kill(tracker, signal.SIGKILL)  # else Python's helper would have removed it
     client.kill()
     client.wait()
-    assert segment.exists()
+    if removed:
+        segment.unlink(missing_ok=True)
+    until(lambda: segment.name not in mapped.read_text(), NOTICED, "the sweep")
     until(lambda: not segment.exists(), NOTICED, "the sweep")
-    assert segment.name not in mapped.read_text()
 
 
 def test_names_in_shared_memory_that_are_no_client_s_do_no_harm(serve):

@@ -21,11 +21,11 @@ def test_everything_accepted_is_answered(serve, number):
         def ask(mood):
             return client.infer("moody", {"MOOD": strings(mood.encode())})["ANSWER"].item().decode()
 
-        moods = [f"sleep 0.6 {caller}" for caller in range(5)]
+        moods = [f"sleep 1.2 {caller}" for caller in range(5)]
         answers = [pool.submit(ask, mood) for mood in moods[:3]]
-        time.sleep(0.7)
+        time.sleep(1)  # the model waits 0.2 s for company, then works
         answers += [pool.submit(ask, mood) for mood in moods[3:]]
-        time.sleep(0.5)
+        time.sleep(0.8)
         assert not all(answer.done() for answer in answers)
         serving.process.send_signal(number)
         time.sleep(0.3)
@@ -40,7 +40,7 @@ def test_what_took_too_long_is_not_passed_over_in_silence(serve):
     serving = serve("--models", "moody", "--exit-timeout", "1")
     with Client(serving.grpc_url, timeout=30) as client, ThreadPoolExecutor(1) as pool:
         lost = pool.submit(client.infer, "moody", {"MOOD": strings(b"sleep 60")})
-        time.sleep(1)
+        time.sleep(4)
         status, _, errors = serving.end()
         assert status == 1
         assert "Stopped before the running requests were finished" in errors.splitlines()[-1]

@@ -6,7 +6,7 @@ import urllib.request
 import pytest
 from pydantic import ValidationError
 
-from atelier.serving.options import free_ports
+from atelier.serving.ports import free_ports
 from clients.job_worker.settings import Settings
 from tests.job_worker.control_plane import TOKEN
 

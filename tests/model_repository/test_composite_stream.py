@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import urllib.error
 import urllib.request
 
@@ -131,9 +132,11 @@ def test_cancelling_reaches_the_step_that_is_done(server):
         again = client.composite(scene(90, 150), thing(), box=(30, 20, 80, 80), seed=3)
         assert (after.image == again.image).all()
         assert client.composite(scene(), thing(), box=BOX, seed=7).report["seed"] == 7
-    page = urllib.request.urlopen(server.metrics_url).read().decode()
-    for model in ("composite_stream", "object_synthesizer_stream"):
-        assert f'atelier_requests_total{{model="{model}",outcome="cancelled"}}' in page
+    counted = [f'model="{model}",outcome="cancelled"' for model in ("composite_stream", "object_synthesizer_stream")]
+    deadline, page = time.monotonic() + 30, ""
+    while not all(words in page for words in counted):  # each when it has noticed
+        assert time.monotonic() < deadline, page
+        page = urllib.request.urlopen(server.metrics_url).read().decode()
 
 
 def test_a_deadline_stops_the_work(server):

