@@ -47,7 +47,7 @@ def empty(queues):
 
 
 def test_a_bridge_that_is_killed_leaves_its_tasks_to_the_next(queues, bridge):
-    names = push(queues, 40) + push(queues, 40, 100, is_long=True, prefix="l")
+    names = push(queues, 100) + push(queues, 100, 100, is_long=True, prefix="l")
     first = bridge(BEAT).serving()
     until(lambda: len(first.said("answered")) >= 5)
     first.kill()
@@ -63,8 +63,8 @@ def test_a_bridge_that_is_killed_leaves_its_tasks_to_the_next(queues, bridge):
 
 
 def test_two_bridges_share_the_work_and_the_living_takes_over(queues, bridge):
-    both = [bridge(BEAT).serving() for _ in range(2)]
-    names = push(queues, 60)
+    both = [bridge("--heartbeat=3").serving() for _ in range(2)]  # none is late with it while both live
+    names = push(queues, 150)
     until(lambda: all(len(one.said("answered")) >= 3 for one in both))
     both[0].kill()
     assert collect(queues, names) == {}
@@ -72,7 +72,7 @@ def test_two_bridges_share_the_work_and_the_living_takes_over(queues, bridge):
 
 
 def test_sigterm_finishes_what_is_in_flight_and_gives_back_the_rest(queues, bridge):
-    names = push(queues, 60)
+    names = push(queues, 150)
     first = bridge("--in-flight=4").serving()
     until(lambda: len(first.said("answered")) >= 3)
     assert first.stop() == 0
@@ -86,7 +86,7 @@ def test_sigterm_finishes_what_is_in_flight_and_gives_back_the_rest(queues, brid
 
 def test_redis_is_killed_and_comes_back(queues, bridge):
     started = bridge(BEAT).serving()
-    names = push(queues, 40)
+    names = push(queues, 150)
     until(lambda: len(started.said("answered")) >= 5)
     queues.kill()
     time.sleep(1.5)
@@ -102,7 +102,7 @@ def test_triton_is_killed_and_tasks_wait_for_it(queues, bridge):
     with Server(server_options(ROOT / "model_repository", models=("lama",))) as triton:
         options, url = triton.options, triton.grpc_url
         started = bridge(BEAT, url=url).serving()
-        names = push(queues, 40)
+        names = push(queues, 150)
         until(lambda: len(started.said("answered")) >= 5)
         triton.kill()
         until(lambda: started.said("trying again"))
