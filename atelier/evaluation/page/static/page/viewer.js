@@ -120,8 +120,8 @@
         },
         presented: (video, frame, facts) => {
           if (this.view !== "difference") return;
-          if (facts) this.difference.follow(video, frame, facts);
-          else this.difference.keep(video, frame);
+          if (facts && (clock.playing || clock.placing)) this.difference.follow(video, frame, facts);
+          else this.difference.keep(video, frame); // What stands is what was told, and may come after the seek's end.
         },
       });
       this.clock = clock; // Before it tells of its first frame.
