@@ -66,10 +66,11 @@ def play_to(page, frame):
     page.wait_for_function("frame => document.querySelector('#scrubber').value >= frame", arg=frame)
 
 
-def watched(page, frames=16):
-    """What the videos show from now on, until each was told of so many frames: a stall makes it late, not wrong."""
+def watched(page, frames=14):
+    """What the videos show, until it is known for so many frames of each: a stall makes it late, not wrong."""
     page.evaluate(WATCH)
-    page.wait_for_function("frames => Object.values(seen).every((log) => log.length >= frames)", arg=frames)
+    known = "log.filter((entry, index) => index && entry[2] === log[index - 1][2] + 1).length"
+    page.wait_for_function(f"frames => Object.values(seen).every((log) => {known} >= frames)", arg=frames)
     return page.evaluate("seen")
 
 
