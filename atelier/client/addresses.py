@@ -6,8 +6,18 @@ import ipaddress
 from typing import Any
 from urllib.parse import urlsplit
 
+import tritonclient.grpc as grpc_client
+
 from atelier.client.errors import InvalidRequest
 from atelier.client.requests import shown
+
+# What gRPC is told of a server on this machine: no proxy leads to it. tritonclient's own options are dropped where
+# others are given; of those only the sizes differ from gRPC's.
+LOOPBACK_OPTIONS = [
+    ("grpc.max_send_message_length", grpc_client.MAX_GRPC_MESSAGE_SIZE),
+    ("grpc.max_receive_message_length", grpc_client.MAX_GRPC_MESSAGE_SIZE),
+    ("grpc.enable_http_proxy", 0),
+]
 
 
 def split(url: Any) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from atelier import access
-from atelier.client.addresses import is_loopback, split
+from atelier.client.addresses import LOOPBACK_OPTIONS, is_loopback, split
 from atelier.client.errors import (
     AtelierError,
     DeadlineExceeded,
@@ -52,14 +52,6 @@ log = logging.getLogger(__name__)
 
 ENDING = 5.0
 """Seconds that a stream has to end after an error."""
-
-# What gRPC is told of a server on this machine: no proxy leads to it. tritonclient's own options are dropped where
-# others are given; of those only the sizes differ from gRPC's.
-LOOPBACK_OPTIONS = [
-    ("grpc.max_send_message_length", grpc_client.MAX_GRPC_MESSAGE_SIZE),
-    ("grpc.max_receive_message_length", grpc_client.MAX_GRPC_MESSAGE_SIZE),
-    ("grpc.enable_http_proxy", 0),
-]
 
 
 class Transport:
