@@ -221,7 +221,7 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("removed", [False, True], ids=["", "by another launcher, which lets go of it for its own"])
+@pytest.mark.parametrize("removed", [False, True], ids=["its file is there", "another launcher removed its file"])
 def test_what_a_killed_client_left_in_shared_memory_is_removed(serve, removed):
     serving = serve("--models", "echo")
     client = subprocess.Popen(
